@@ -1,0 +1,66 @@
+"""Every environment variable that kgen reads, declared once; `kgen doctor` lists them.
+
+Values are read when asked for, not at import, so that a program may set them first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable: its name and what it decides."""
+
+    name: str
+    doc: str
+
+    @property
+    def value(self) -> str | None:
+        """The variable's value, or None when unset or empty."""
+        return os.environ.get(self.name) or None
+
+
+ARCH = Setting(
+    "KGEN_ARCH", "target that kgen.load() and the command line take when none is named (gfx1151, sm_90, ...)"
+)
+BUILD_DIR = Setting(
+    "KGEN_BUILD_DIR", "folder of the builds, one folder per target inside; default: build/ in the working directory"
+)
+CACHE_DIR = Setting(
+    "KGEN_CACHE_DIR", "compiler, emulator engine and decoded programs; default: the user's cache folder"
+)
+HIPCC = Setting("KGEN_HIPCC", "path of the hipcc or clang++ to use, instead of looking for one")
+CC = Setting("KGEN_CC", "C compiler for the emulator's engine, instead of looking for one")
+FAST_SKINNY_GEMM = Setting(
+    "KGEN_FAST_SKINNY_GEMM", "1: split-K families may add with atomics, so results depend on the order of arrival"
+)
+
+SETTINGS = (ARCH, BUILD_DIR, CACHE_DIR, HIPCC, CC, FAST_SKINNY_GEMM)
+
+
+def settings() -> Iterator[tuple[Setting, str | None]]:
+    """All settings with their present values."""
+    return ((setting, setting.value) for setting in SETTINGS)
+
+
+def cache_dir() -> Path:
+    """Where downloads and compiled helpers are kept between runs."""
+    return Path(CACHE_DIR.value or platformdirs.user_cache_dir("kgen")).expanduser()
+
+
+def build_dir(arch: str) -> Path:
+    """The build folder of one target."""
+    return Path(BUILD_DIR.value or "build").expanduser() / arch
+
+
+def data_dir(name: str) -> Path:
+    """The folder `templates` or `specs`: inside the package when installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "_data" / name
+    return shipped if shipped.is_dir() else package.parent / name

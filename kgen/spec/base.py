@@ -1,0 +1,176 @@
+"""What every kernel spec is: frozen parameters, rules that need the target's facts, derived values, and a name that parses back.
+
+A family is one subclass in one file. Ranges sit on the field (`Param`); what depends on the target or on several fields is a method
+marked `@rule` that answers a `Problem` or None. The sweep prunes with the same rules, so a pruned point and a rejected spec read alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kgen.errors import Problem, SpecError
+from kgen.spec.arch import ARCHES, ArchFacts, arch_facts
+
+Dtype = Literal["bf16", "fp16"]
+F = TypeVar("F", bound=Callable[..., "Problem | None"])
+
+_OMITTED = (None, False)  # values whose part is left out of the name
+
+
+def Param(default: Any = ..., *, doc: str, among: tuple[Any, ...] | None = None, **limits: Any) -> Any:
+    """A spec parameter: default, range (`ge`, `le`) or the list of allowed values, and what it means."""
+    extra = {"among": list(among)} if among else None
+    return Field(default, description=doc, json_schema_extra=extra, **limits)
+
+
+def rule(method: F) -> F:
+    """Mark a method as a rule: it gets the target's facts and answers a Problem, or None when all is well."""
+    method.__rule__ = True  # type: ignore[attr-defined]
+    return method
+
+
+@dataclass(frozen=True)
+class Arg:
+    """One kernel argument: C type, size in bytes and offset in the argument buffer; order is launch order."""
+
+    name: str
+    type: str
+    bytes: int
+    offset: int
+
+
+def layout_args(*declarations: tuple[str, str]) -> tuple[Arg, ...]:
+    """Offsets of (C type, name) pairs by the C layout rules: each at a multiple of its own size."""
+    sizes = {"u32": 4, "i32": 4, "f32": 4, "u64": 8}
+    out, offset = [], 0
+    for ctype, name in declarations:
+        size = 8 if ctype.endswith("*") else sizes[ctype]
+        offset = -(-offset // size) * size
+        out.append(Arg(name, ctype, size, offset))
+        offset += size
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Geometry of one launch: work-groups, work-items per group, bytes of dynamic LDS."""
+
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    lds_bytes: int
+
+
+class KernelSpec(BaseModel):
+    """Base of all specs: the target and the element type of activations, weights and output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    family: ClassVar[str]
+    template: ClassVar[str]
+
+    arch: str = Param(doc="target the kernel is compiled for", among=tuple(ARCHES))
+    dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=get_args(Dtype))
+
+    @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """Names of the fields that stand in the kernel's name after the dtype, in their order."""
+        return tuple(name for name in cls.model_fields if name not in ("arch", "dtype"))
+
+    @property
+    def facts(self) -> ArchFacts:
+        """Facts of the target."""
+        return arch_facts(self.arch)
+
+    @property
+    def name(self) -> str:
+        """Kernel symbol and file stem, e.g. `wvsplitk_bf16_N1_..._UNRL2`; the target is the build folder's name."""
+        parts = [self.family, self.dtype]
+        for field in self.parameters():
+            value = getattr(self, field)
+            if value not in _OMITTED or value == 0 and value is not False:
+                parts.append(f"{field}{'' if value is True else value}")
+        return "_".join(parts)
+
+    @classmethod
+    def from_name(cls, name: str, arch: str) -> Self:
+        """The spec that a kernel name stands for; raises SpecError when it is not one of this family."""
+        head = f"{cls.family}_"
+        values: dict[str, Any] = {"arch": arch}
+        rest = name.removeprefix(head)
+        fields = "|".join(sorted((re.escape(f) for f in cls.parameters()), key=len, reverse=True))
+        match = re.fullmatch(rf"(?P<dtype>[a-z0-9]+)(?P<rest>(_({fields})[A-Za-z0-9]*)*)", rest)
+        if not name.startswith(head) or match is None:
+            example = f"{cls.family}_DTYPE_" + "_".join(f"{f}VALUE" for f in cls.parameters())
+            raise SpecError("not a kernel name", [Problem(("name",), repr(name), example)])
+        values["dtype"] = match["dtype"]
+        for field, value in re.findall(rf"_({fields})([A-Za-z0-9]*?)(?=_(?:{fields})|$)", match["rest"]):
+            values[field] = (int(value) if value.isdigit() else value) if value else True
+        spec = cls.checked(values, where=name)
+        if spec.name != name:
+            raise SpecError(
+                "not a kernel name", [Problem(("name",), repr(name), f"the canonical spelling {spec.name!r}")]
+            )
+        return spec
+
+    @classmethod
+    def problems_of(cls, values: Mapping[str, Any], where: str = "") -> list[Problem]:
+        """Everything that is wrong with these values: types and ranges first, then the rules; empty when a spec can be made."""
+        try:
+            spec = cls(**values)
+        except ValidationError as error:
+            return [_as_problem(cls, entry, where) for entry in error.errors()]
+        return spec.problems(where)
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """A spec from values, or SpecError with all its problems."""
+        if problems := cls.problems_of(values, where):
+            raise SpecError(f"{cls.family} on {values.get('arch', 'no target')}: not a possible kernel", problems)
+        return cls(**values)
+
+    def problems(self, where: str = "") -> list[Problem]:
+        """What the rules say against this spec on its target."""
+        if self.arch not in ARCHES:
+            return [Problem(("arch",), repr(self.arch), ", ".join(ARCHES), where=where)]
+        out = [_among_problem(self, field, where) for field in type(self).model_fields]
+        if not any(out):
+            out += [method(self, self.facts) for method in self._rules()]
+        return [_placed(problem, where) for problem in out if problem]
+
+    def _rules(self) -> list[Callable[..., Problem | None]]:
+        members = (getattr(type(self), name, None) for name in dir(type(self)))
+        return [member for member in members if getattr(member, "__rule__", False)]
+
+
+def _placed(problem: Problem, where: str) -> Problem:
+    return Problem(problem.fields, problem.found, problem.allowed, problem.next, where or problem.where)
+
+
+def _among_problem(spec: KernelSpec, field: str, where: str) -> Problem | None:
+    extra = type(spec).model_fields[field].json_schema_extra
+    allowed = extra.get("among") if isinstance(extra, dict) else None
+    value = getattr(spec, field)
+    if allowed is None or value in allowed:
+        return None
+    return Problem((field,), repr(value), "one of " + ", ".join(map(str, allowed)), where=where)
+
+
+def _as_problem(cls: type[KernelSpec], entry: Any, where: str) -> Problem:
+    """A pydantic complaint in our words."""
+    field = str(entry["loc"][0]) if entry["loc"] else "spec"
+    if entry["type"] == "missing":
+        return Problem((field,), "not given", "a value", where=where)
+    if entry["type"] == "extra_forbidden":
+        return Problem(
+            (field,), "no such parameter", ", ".join(cls.model_fields), "check the spelling; case matters", where
+        )
+    info = cls.model_fields.get(field)
+    extra = info.json_schema_extra if info else None
+    allowed = extra.get("among") if isinstance(extra, dict) else None
+    words = "one of " + ", ".join(map(str, allowed)) if allowed else entry["msg"].removeprefix("Input should be ")
+    doc = (info.description or "") if info else ""
+    return Problem((field,), repr(entry.get("input")), words, f"{field}: {doc}" if doc else "", where)

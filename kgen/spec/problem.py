@@ -1,0 +1,19 @@
+"""Problem sizes: what a caller brings, as opposed to what a kernel was compiled for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+def ceil_div(a: int, b: int) -> int:
+    """The smallest integer at or above a / b, for positive b."""
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class GemmShape:
+    """out[N, M] = act[N, K] @ weight[M, K].T: M output features, N activation rows, K reduction."""
+
+    M: int
+    N: int
+    K: int

@@ -1,0 +1,27 @@
+"""Families by name: the one list of spec classes."""
+
+from __future__ import annotations
+
+from kgen.errors import Problem, SpecError
+from kgen.spec.base import KernelSpec
+from kgen.spec.wvsplitk import WvSplitKSpec
+
+FAMILIES: dict[str, type[KernelSpec]] = {cls.family: cls for cls in (WvSplitKSpec,)}
+
+
+def family_class(family: str) -> type[KernelSpec]:
+    """The spec class of a family; raises SpecError that lists the known ones."""
+    if family not in FAMILIES:
+        raise SpecError("unknown kernel family", [Problem(("family",), repr(family), ", ".join(FAMILIES))])
+    return FAMILIES[family]
+
+
+def spec_from_name(name: str, arch: str) -> KernelSpec:
+    """The spec that a kernel name stands for on a target; the family is the part before the first underscore."""
+    return family_class(_family_of(name)).from_name(name, arch)
+
+
+def _family_of(name: str) -> str:
+    """The longest known family that the name starts with (families may share beginnings), else its first word."""
+    known = [family for family in FAMILIES if name.startswith(family + "_")]
+    return max(known, key=len) if known else name.split("_")[0]
