@@ -1,0 +1,1 @@
+"""What to build: targets, families and their parameters, spec sets and model shapes."""

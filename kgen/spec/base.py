@@ -91,7 +91,7 @@ class KernelSpec(BaseModel):
         parts = [self.family, self.dtype]
         for field in self.parameters():
             value = getattr(self, field)
-            if value not in _OMITTED or value == 0 and value is not False:
+            if value not in _OMITTED or (value == 0 and value is not False):
                 parts.append(f"{field}{'' if value is True else value}")
         return "_".join(parts)
 
