@@ -1,8 +1,8 @@
 """Compiled kernels read as they are: resources, occupancy, instructions, hot loops. Needs no GPU and no ROCm.
 
-    code = read_binary("k.hsaco")                      # or a .cubin
-    code.arch, code.kernels["k"].vgpr, code.code("k").data
-    report = isa_report(code, "k", multiply_pattern="v_(dual_)?dot2", multiplies_per_step=16, macs_per_step=32)
+code = read_binary("k.hsaco")                      # or a .cubin
+code.arch, code.kernels["k"].vgpr, code.code("k").data
+report = isa_report(code, "k", multiply_pattern="v_(dual_)?dot2", multiplies_per_step=16, macs_per_step=32)
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ _ARCH_OF_MACH = {
     0x43: "gfx1150", 0x4A: "gfx1151", 0x55: "gfx1152", 0x58: "gfx1153", 0x48: "gfx1200", 0x4E: "gfx1201", 0x49: "gfx1250",
     0x5F: "gfx9-4-generic", 0x54: "gfx11-generic", 0x59: "gfx12-generic",
 }  # fmt: skip
-_DESCRIPTOR = struct.Struct("<IIIIq20xIIIHH4x")  # group, private, kernarg, reserved, entry, ..., rsrc3, rsrc1, rsrc2, properties, preload
+_DESCRIPTOR = struct.Struct(
+    "<IIIIq20xIIIHH4x"
+)  # group, private, kernarg, reserved, entry, ..., rsrc3, rsrc1, rsrc2, properties, preload
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,15 @@ class CodeObject:
     def require_arch(self, arch: str) -> None:
         """Raises WrongArchError, naming both, unless the file was built for `arch`."""
         if self.arch != arch:
-            raise WrongArchError(f"{self.what}: built for {self.arch}, wanted {arch}; `kgen build --arch {arch}` makes the right one")
+            raise WrongArchError(
+                f"{self.what}: built for {self.arch}, wanted {arch}; `kgen build --arch {arch}` makes the right one"
+            )
 
     def _has(self, symbol: str) -> None:
         if symbol not in self.kernels:
-            raise CodeObjectError(f"{self.what}: no kernel {symbol!r}; it has: {', '.join(sorted(self.kernels)) or 'none'}")
+            raise CodeObjectError(
+                f"{self.what}: no kernel {symbol!r}; it has: {', '.join(sorted(self.kernels)) or 'none'}"
+            )
 
 
 def read_bytes(source: bytes | str | Path, what: str = "") -> tuple[bytes, str]:
@@ -140,7 +146,9 @@ def read_bytes(source: bytes | str | Path, what: str = "") -> tuple[bytes, str]:
     try:
         return Path(source).read_bytes(), what or str(source)
     except OSError as error:
-        raise CodeObjectError(f"{what or source}: cannot be read: {error.strerror or error}; `kgen build` makes it again") from error
+        raise CodeObjectError(
+            f"{what or source}: cannot be read: {error.strerror or error}; `kgen build` makes it again"
+        ) from error
 
 
 def read_code_object(source: bytes | str | Path, what: str = "") -> CodeObject:
@@ -182,14 +190,16 @@ def _metadata(elf: Elf) -> dict[str, Any]:
             if not isinstance(metadata, dict):
                 raise elf.error("altered: its metadata note holds no map")
             return metadata
-    raise elf.error("no metadata: the AMDGPU note (code object v3 or later) is missing; was it stripped, or not linked?")
+    raise elf.error(
+        "no metadata: the AMDGPU note (code object v3 or later) is missing; was it stripped, or not linked?"
+    )
 
 
 def _get(elf: Elf, entry: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
     value = entry.get(key, default)
     if value is None:
         raise elf.error(f"altered: metadata {key} is missing")
-    if not isinstance(value, kind) or isinstance(value, int) and not 0 <= value < 1 << 32:
+    if not isinstance(value, kind) or (isinstance(value, int) and not 0 <= value < 1 << 32):
         raise elf.error(f"altered: metadata {key} is {value!r:.40}, not {kind.__name__}")
     return value
 
@@ -209,7 +219,9 @@ def _kernel(elf: Elf, entry: Mapping[str, Any]) -> tuple[KernelResources, Kernel
     }
     for fact, (descriptor, metadata) in said.items():
         if descriptor != metadata:
-            raise elf.error(f"altered: {fact} bytes of {name} are {descriptor} in the descriptor, {metadata} in the metadata")
+            raise elf.error(
+                f"altered: {fact} bytes of {name} are {descriptor} in the descriptor, {metadata} in the metadata"
+            )
     code = KernelCode(function.value, elf.at_address(function.value, function.size, f"the code of {name}"))
     kernel = KernelResources(
         symbol=name,

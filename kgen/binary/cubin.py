@@ -15,7 +15,14 @@ from kgen.binary.codeobject import CodeObject, KernelArg, KernelCode, KernelReso
 from kgen.binary.elf import MACHINE_AMDGPU, MACHINE_CUDA, STT_FUNC, Elf, machine_name
 
 _INFO = ".nv.info"
-_MAX_THREADS, _CBANK_PARAM_SIZE, _KPARAM_INFO, _FRAME_SIZE, _MIN_STACK_SIZE, _REGCOUNT = 0x05, 0x19, 0x17, 0x11, 0x12, 0x2F
+_MAX_THREADS, _CBANK_PARAM_SIZE, _KPARAM_INFO, _FRAME_SIZE, _MIN_STACK_SIZE, _REGCOUNT = (
+    0x05,
+    0x19,
+    0x17,
+    0x11,
+    0x12,
+    0x2F,
+)
 _FORMAT_SIZED = 4  # attribute with a size and that many bytes; other formats carry two bytes in place
 _OSABI_CUDA13 = 0x41  # from then on the SM number is in bits 8..15 of e_flags; before, in bits 0..7
 _NOP_OPCODE, _INSTRUCTION_BYTES = 0x918, 16  # sm_70 and later: 12-bit opcode, 16-byte instructions
@@ -89,7 +96,9 @@ def _per_symbol(elf: Elf, symbols: list[str]) -> dict[tuple[int, str], int]:
     return out
 
 
-def _kernel(elf: Elf, name: str, per_symbol: dict[tuple[int, str], int], number: int) -> tuple[KernelResources, KernelCode]:
+def _kernel(
+    elf: Elf, name: str, per_symbol: dict[tuple[int, str], int], number: int
+) -> tuple[KernelResources, KernelCode]:
     function = elf.symbol(name)
     if function.type != STT_FUNC or function.section >= len(elf.sections):
         raise elf.error(f"altered: {name} is not a function")
@@ -132,6 +141,10 @@ def _kernel(elf: Elf, name: str, per_symbol: dict[tuple[int, str], int], number:
 def _without_padding(code: bytes) -> bytes:
     """The code up to the last instruction that is no NOP: functions are filled up with them to 128 bytes."""
     end = len(code) // _INSTRUCTION_BYTES * _INSTRUCTION_BYTES
-    while end and int.from_bytes(code[end - _INSTRUCTION_BYTES : end - _INSTRUCTION_BYTES + 2], "little") & 0xFFF == _NOP_OPCODE:
+    while (
+        end
+        and int.from_bytes(code[end - _INSTRUCTION_BYTES : end - _INSTRUCTION_BYTES + 2], "little") & 0xFFF
+        == _NOP_OPCODE
+    ):
         end -= _INSTRUCTION_BYTES
     return code[:end]

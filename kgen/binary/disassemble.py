@@ -44,7 +44,9 @@ class Tools(Protocol):
         """Path of llvm-objdump, or None."""
 
 
-def disassemble(code: CodeObject, symbol: str, tools: Tools | None = None, backend: str | None = None) -> list[Instruction]:
+def disassemble(
+    code: CodeObject, symbol: str, tools: Tools | None = None, backend: str | None = None
+) -> list[Instruction]:
     """The instructions of one kernel, in address order, without the padding after it.
 
     `backend` forces one of BACKENDS. Raises CodeObjectError for a symbol the file lacks, MissingPieceError if no disassembler is here or
@@ -66,7 +68,9 @@ def disassemble(code: CodeObject, symbol: str, tools: Tools | None = None, backe
             reasons.append(f"{name}: {error}")
             continue
         if not out or out[0].address != text.address or out[-1].address + out[-1].size != end:
-            raise CodeObjectError(f"{code.what}: {name} does not cover {symbol}: altered, or code that {name} cannot follow")
+            raise CodeObjectError(
+                f"{code.what}: {name} does not cover {symbol}: altered, or code that {name} cannot follow"
+            )
         return out
     raise MissingPieceError(
         f"no disassembler for {code.arch}:\n  "
@@ -137,9 +141,13 @@ def _objdump(objdump: str, whole: _Whole) -> tuple[Instruction, ...]:
 
 def _nvidia(code: CodeObject, symbol: str) -> list[Instruction]:
     """SASS by nvdisasm or cuobjdump; addresses count from the start of the function, as in the cubin."""
-    tool = shutil.which("nvdisasm") or shutil.which("cuobjdump") or _beside_nvcc("nvdisasm") or _beside_nvcc("cuobjdump")
+    tool = (
+        shutil.which("nvdisasm") or shutil.which("cuobjdump") or _beside_nvcc("nvdisasm") or _beside_nvcc("cuobjdump")
+    )
     if tool is None:
-        raise MissingPieceError(f"no disassembler for {code.arch}: nvdisasm and cuobjdump are not on PATH; install the CUDA toolkit's binary utilities")
+        raise MissingPieceError(
+            f"no disassembler for {code.arch}: nvdisasm and cuobjdump are not on PATH; install the CUDA toolkit's binary utilities"
+        )
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(code.data)
         file.flush()
@@ -152,7 +160,7 @@ def parse_sass(text: str, symbol: str) -> list[Instruction]:
     """Instructions of one function in nvdisasm -c or cuobjdump -sass output. Predicates (@P0) stay in front of the operands."""
     out, inside = [], False
     for line in text.splitlines():
-        if ".section\t.text." in line or ".text." in line and line.rstrip().endswith(":"):
+        if ".section\t.text." in line or (".text." in line and line.rstrip().endswith(":")):
             inside = f".text.{symbol}" in re.split(r"[\s,:]+", line)
         elif "Function :" in line:
             inside = line.split(":", 1)[1].strip() == symbol
@@ -161,7 +169,15 @@ def parse_sass(text: str, symbol: str) -> list[Instruction]:
             words = match[2].split(maxsplit=2 if match[2].startswith("@") else 1)
             guard = [words.pop(0)] if words[0].startswith("@") else []
             branch = _NVDISASM_BRANCH.search(match[2])
-            out.append(Instruction(int(match[1], 16), words[0].lower(), " ".join(guard + words[1:]), 16, int(branch[1], 16) if branch else None))
+            out.append(
+                Instruction(
+                    int(match[1], 16),
+                    words[0].lower(),
+                    " ".join(guard + words[1:]),
+                    16,
+                    int(branch[1], 16) if branch else None,
+                )
+            )
     return out
 
 

@@ -19,7 +19,14 @@ SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
 STT_OBJECT, STT_FUNC = 1, 2
 PT_LOAD, PT_NOTE = 1, 4
 MACHINE_AMDGPU, MACHINE_CUDA = 224, 190
-_MACHINE_NAMES = {3: "x86", 62: "x86-64", 183: "AArch64", MACHINE_CUDA: "NVIDIA CUDA", MACHINE_AMDGPU: "AMDGPU", 247: "BPF"}
+_MACHINE_NAMES = {
+    3: "x86",
+    62: "x86-64",
+    183: "AArch64",
+    MACHINE_CUDA: "NVIDIA CUDA",
+    MACHINE_AMDGPU: "AMDGPU",
+    247: "BPF",
+}
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -76,15 +83,21 @@ class Elf:
         self.data, self.what = data, what
         if data[:4] != b"\x7fELF":
             found = "an empty file" if not data else f"it begins with {data[:4].hex(' ')}"
-            bundle = "; that is an offload bundle: compile with --no-gpu-bundle-output" if data[:8] == b"__CLANG_" else ""
+            bundle = (
+                "; that is an offload bundle: compile with --no-gpu-bundle-output" if data[:8] == b"__CLANG_" else ""
+            )
             raise self.error(f"not an ELF file: {found}, allowed 7f 45 4c 46{bundle}")
         if len(data) < _HEADER.size:
             raise self.error(f"truncated: {len(data)} bytes, an ELF header alone has {_HEADER.size}")
-        ident, _, machine, _, _, phoff, shoff, flags, _, phentsize, phnum, shentsize, shnum, shstrndx = _HEADER.unpack_from(data)
+        ident, _, machine, _, _, phoff, shoff, flags, _, phentsize, phnum, shentsize, shnum, shstrndx = (
+            _HEADER.unpack_from(data)
+        )
         if ident[4] != 2 or ident[5] != 1:
-            raise self.error(f"not a 64-bit little-endian ELF file (class {ident[4]}, data {ident[5]}; allowed 2 and 1)")
+            raise self.error(
+                f"not a 64-bit little-endian ELF file (class {ident[4]}, data {ident[5]}; allowed 2 and 1)"
+            )
         self.os_abi, self.abi_version, self.machine, self.flags = ident[7], ident[8], machine, flags
-        if shnum and shentsize != _SECTION.size or phnum and phentsize != _SEGMENT.size:
+        if (shnum and shentsize != _SECTION.size) or (phnum and phentsize != _SEGMENT.size):
             raise self.error(f"header sizes {shentsize} and {phentsize}, allowed {_SECTION.size} and {_SEGMENT.size}")
         self._need(phoff, phnum * _SEGMENT.size, "its program headers")
         self._need(shoff, shnum * _SECTION.size, "its section headers")
@@ -102,7 +115,9 @@ class Elf:
 
     def contents(self, section: Section) -> bytes:
         """A section's bytes (none for SHT_NOBITS)."""
-        return b"" if section.type == SHT_NOBITS else self.slice(section.offset, section.size, f"section {section.name}")
+        return (
+            b"" if section.type == SHT_NOBITS else self.slice(section.offset, section.size, f"section {section.name}")
+        )
 
     def at_address(self, address: int, size: int, of: str) -> bytes:
         """Bytes that a loader would put at an address; raises CodeObjectError if no loaded segment holds them all."""
@@ -117,9 +132,13 @@ class Elf:
         out = []
         for table in sorted((s for s in self.sections if s.type in (SHT_SYMTAB, SHT_DYNSYM)), key=lambda s: s.type):
             if table.link >= len(self.sections):
-                raise self.error(f"altered: {table.name} names string table {table.link} of {len(self.sections)} sections")
+                raise self.error(
+                    f"altered: {table.name} names string table {table.link} of {len(self.sections)} sections"
+                )
             raw, strings = self.contents(table), self.contents(self.sections[table.link])
-            for name, info, _, section, value, size in _SYMBOL.iter_unpack(raw[: len(raw) // _SYMBOL.size * _SYMBOL.size]):
+            for name, info, _, section, value, size in _SYMBOL.iter_unpack(
+                raw[: len(raw) // _SYMBOL.size * _SYMBOL.size]
+            ):
                 if name and section:
                     out.append(Symbol(self._string(strings, name, table.name), info & 15, section, value, size))
         return tuple(out)
@@ -151,7 +170,9 @@ class Elf:
 
     def _need(self, offset: int, size: int, of: str) -> None:
         if offset + size > len(self.data):
-            raise self.error(f"truncated or altered: {of} would end at byte {offset + size}, the file has {len(self.data)}")
+            raise self.error(
+                f"truncated or altered: {of} would end at byte {offset + size}, the file has {len(self.data)}"
+            )
 
     def _segment(self, at: int) -> Segment:
         kind, flags, offset, address, _, file_size, memory_size, _ = _SEGMENT.unpack_from(self.data, at)

@@ -20,7 +20,19 @@ _TRIPLE = b"amdgcn-amd-amdhsa"
 _TEXT_BYTES = 512
 _lock = threading.Lock()  # a disassembler context must not be used by two threads at once
 # in the order they need each other; a missing one is left to the system's loader
-_NEEDED = ("libmd.so.0", "libbsd.so.0", "libtinfo.so.6", "libedit.so.2", "libicudata.so.*", "libicuuc.so.*", "liblzma.so.5", "libxml2.so.*", "libz3.so.4", "libzstd.so.1", "libffi.so.*")  # fmt: skip
+_NEEDED = (
+    "libmd.so.0",
+    "libbsd.so.0",
+    "libtinfo.so.6",
+    "libedit.so.2",
+    "libicudata.so.*",
+    "libicuuc.so.*",
+    "liblzma.so.5",
+    "libxml2.so.*",
+    "libz3.so.4",
+    "libzstd.so.1",
+    "libffi.so.*",
+)
 
 
 @lru_cache(maxsize=4)
@@ -32,14 +44,18 @@ def load(path: Path) -> ctypes.CDLL:
         for part in ("TargetInfo", "TargetMC", "Disassembler"):
             getattr(lib, f"LLVMInitializeAMDGPU{part}")()
         lib.LLVMCreateDisasmCPUFeatures.restype = ctypes.c_void_p
-        lib.LLVMCreateDisasmCPUFeatures.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_void_p, ctypes.c_int] + [ctypes.c_void_p] * 2
+        lib.LLVMCreateDisasmCPUFeatures.argtypes = (
+            [ctypes.c_char_p] * 3 + [ctypes.c_void_p, ctypes.c_int] + [ctypes.c_void_p] * 2
+        )
         lib.LLVMDisasmInstruction.restype = ctypes.c_size_t
         lib.LLVMDisasmInstruction.argtypes = [
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t,
         ]  # fmt: skip
         lib.LLVMDisasmDispose.argtypes = [ctypes.c_void_p]
     except (OSError, AttributeError) as error:
-        raise MissingPieceError(f"{path}: cannot be used as a disassembler ({error}); `kgen toolchain install` brings one that can") from error
+        raise MissingPieceError(
+            f"{path}: cannot be used as a disassembler ({error}); `kgen toolchain install` brings one that can"
+        ) from error
     lib.kgen_kept = kept  # type: ignore[attr-defined]
     return lib
 

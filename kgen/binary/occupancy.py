@@ -66,7 +66,9 @@ def occupancy(facts: ArchFacts, kernel: KernelResources, threads: int, dynamic_l
         "sgpr": facts.simds_per_cu * _waves_by_sgpr(facts, kernel.sgpr) // waves,
         "lds": _groups_by_lds(facts, lds),
         "groups": facts.max_groups_per_cu,
-        "threads": 0 if threads > min(facts.max_threads, kernel.max_flat_workgroup_size) else facts.max_groups_per_cu * facts.max_threads,
+        "threads": 0
+        if threads > min(facts.max_threads, kernel.max_flat_workgroup_size)
+        else facts.max_groups_per_cu * facts.max_threads,
     }
     groups = min(limits.values())
     # of several equal limits the first named is the one to look at: what cannot run at all, then the machine's own, then ours

@@ -29,7 +29,9 @@ def family(arch: str) -> str:
     for pattern, name in ((r"gfx11", "rdna3"), (r"gfx120", "rdna4"), (r"gfx9(4|5)", "cdna")):
         if re.match(pattern, arch):
             return name
-    raise MissingPieceError(f"tinygrad has no instruction tables of {arch}; `kgen toolchain install` brings libLLVM, which has")
+    raise MissingPieceError(
+        f"tinygrad has no instruction tables of {arch}; `kgen toolchain install` brings libLLVM, which has"
+    )
 
 
 def disassemble(arch: str, data: bytes, address: int) -> list[Instruction]:
@@ -41,7 +43,9 @@ def disassemble(arch: str, data: bytes, address: int) -> list[Instruction]:
             size, mnemonic, operands = 4, "?", data[at : at + 4].hex()
         else:
             size, mnemonic, operands = instruction.size(), _mnemonic(instruction), _operands(instruction)
-        out.append(Instruction(address + at, mnemonic, operands, size, branch_target(mnemonic, operands, address + at, size)))
+        out.append(
+            Instruction(address + at, mnemonic, operands, size, branch_target(mnemonic, operands, address + at, size))
+        )
         at += size
     return out
 
@@ -51,7 +55,9 @@ def _decoder() -> Any:
     try:
         return importlib.import_module("tinygrad.renderer.amd")
     except ImportError as error:
-        raise MissingPieceError(f"this tinygrad has no AMD instruction tables ({error}); `pip install -U tinygrad`") from error
+        raise MissingPieceError(
+            f"this tinygrad has no AMD instruction tables ({error}); `pip install -U tinygrad`"
+        ) from error
 
 
 @lru_cache(maxsize=4)
