@@ -94,7 +94,9 @@ def _verify_gpgv(gpgv: str, keys: Sequence[Path], signed: bytes, where: str, fol
     ring = [part for key in keys for part in ("--keyring", str(key))]
     command = [gpgv, "--homedir", str(folder), *ring, "--status-fd", "1", "--output", str(text), str(source)]
     run = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, check=False)
-    status = {line.split()[1] for line in run.stdout.splitlines() if line.startswith("[GNUPG:] ") and len(line.split()) > 1}
+    status = {
+        line.split()[1] for line in run.stdout.splitlines() if line.startswith("[GNUPG:] ") and len(line.split()) > 1
+    }
     if "VALIDSIG" not in status or "BADSIG" in status or not text.is_file():
         raise ToolchainError(_bad_signature(where, run.stderr))
     return text.read_bytes()  # what gpgv vouches for, not what was downloaded
@@ -175,7 +177,9 @@ class Index:
 
     def _index_text(self, base: str, suite: str, release: str) -> str:
         path = f"main/binary-{self._machine}/Packages.xz"
-        match = re.search(rf"^ ([0-9a-f]{{64}}) +(\d+) {re.escape(path)}$", release.partition("\nSHA256:")[2], flags=re.M)
+        match = re.search(
+            rf"^ ([0-9a-f]{{64}}) +(\d+) {re.escape(path)}$", release.partition("\nSHA256:")[2], flags=re.M
+        )
         if match is None:
             raise ToolchainError(f"{base} suite {suite}: the signed index lists no {path}")
         sha256 = match[1]
@@ -184,7 +188,9 @@ class Index:
         name = f"main/binary-{self._machine}/by-hash/SHA256/{sha256}" if by_hash else path
         data = fetch_bytes(join(base, f"dists/{suite}/{name}"))
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise ToolchainError(f"{base} suite {suite}: {path} was refused: its SHA256 is not the one in the signed index")
+            raise ToolchainError(
+                f"{base} suite {suite}: {path} was refused: its SHA256 is not the one in the signed index"
+            )
         return lzma.decompress(data).decode("utf-8", "replace")
 
 

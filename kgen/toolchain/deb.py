@@ -124,7 +124,9 @@ def unpack(deb: Path, root: Path, place: Place = lambda path: path) -> int:
 def clean_path(path: str, where: str) -> str:
     """The path without `./`; refuses absolute paths and paths that climb."""
     if path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise ToolchainError(f"{where} was refused: it wants to write to {path!r}, outside the folder it is unpacked into")
+        raise ToolchainError(
+            f"{where} was refused: it wants to write to {path!r}, outside the folder it is unpacked into"
+        )
     plain = posixpath.normpath(path)
     return "" if plain == "." else plain
 
@@ -145,7 +147,9 @@ def _write_link(member: tarfile.TarInfo, path: str, target: str, root: Path, pla
         inside = clean_path(member.linkname, where)
     else:
         link = member.linkname
-        inside = posixpath.normpath(link.lstrip("/") if link.startswith("/") else posixpath.join(posixpath.dirname(path), link))
+        inside = posixpath.normpath(
+            link.lstrip("/") if link.startswith("/") else posixpath.join(posixpath.dirname(path), link)
+        )
         if inside.startswith(".."):
             raise ToolchainError(f"{where} was refused: its link {path!r} points to {link!r}, outside the package")
     placed = place(inside)

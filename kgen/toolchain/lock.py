@@ -70,7 +70,9 @@ def read_lock(path: Path = LOCK_FILE) -> Lock:
             for row in data["package"]
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise ToolchainError(f"{path} is not a lock file: {type(error).__name__} {error}\n  try: reinstall kgen") from error
+        raise ToolchainError(
+            f"{path} is not a lock file: {type(error).__name__} {error}\n  try: reinstall kgen"
+        ) from error
     return Lock(data["name"], packages)
 
 
