@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _ENCODING = re.compile(r"_e(32|64)(?=$|_)")
 _PAIR = re.compile(r"\s*::\s*")
 _BRANCH = re.compile(r"s_(branch|cbranch_\w+)$")
-_END = re.compile(r"s_(endpgm\w*|setpc_b64|trap|branch|code_end|rfe_b64)$")
+_END = re.compile(r"s_(endpgm\w*|setpc_b64|trap|branch|code_end|rfe_b64)$|(EXIT|BRA|BRX|RET|KILL)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Instruction:
     """One instruction.
 
     address    of its first byte, as linked
-    mnemonic   LLVM's name without the encoding suffixes _e32 and _e64 (_dpp and _sdwa stay: they do other things); the first half of a
-               dual-issue pair; "?" for bytes that are no instruction
+    mnemonic   LLVM's name without the encoding suffixes _e32 and _e64 (_dpp and _sdwa stay: they do other things), NVIDIA's as it
+               is; the first half of a dual-issue pair; "?" for bytes that are no instruction
     operands   as text; of a pair: both halves' operands, separated by " :: second_mnemonic "
     size       bytes
     target     address that a branch goes to, or None
@@ -39,7 +39,7 @@ class Instruction:
     @property
     def ends_path(self) -> bool:
         """True if control never goes on to the next instruction."""
-        return _END.match(self.mnemonic) is not None
+        return _END.match(self.mnemonic) is not None and not self.operands.startswith("@")
 
     @property
     def text(self) -> str:

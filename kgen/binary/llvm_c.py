@@ -7,6 +7,7 @@ another LLVM in it, torch's or a ROCm's, is not disturbed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
@@ -19,34 +20,30 @@ from kgen.errors import MissingPieceError
 _TRIPLE = b"amdgcn-amd-amdhsa"
 _TEXT_BYTES = 512
 _lock = threading.Lock()  # a disassembler context must not be used by two threads at once
-# in the order they need each other; a missing one is left to the system's loader
-_NEEDED = (
-    "libmd.so.0",
-    "libbsd.so.0",
-    "libtinfo.so.6",
-    "libedit.so.2",
-    "libicudata.so.*",
-    "libicuuc.so.*",
-    "liblzma.so.5",
-    "libxml2.so.*",
-    "libz3.so.4",
-    "libzstd.so.1",
-    "libffi.so.*",
-)
 
 
 @lru_cache(maxsize=4)
-def load(path: Path) -> ctypes.CDLL:
-    """libLLVM with its AMDGPU disassembler ready; raises MissingPieceError if it cannot be loaded or has no AMDGPU target."""
-    kept = _preload(path.parent)
+def load(path: Path, preload: tuple[Path, ...] = ()) -> ctypes.CDLL:
+    """libLLVM with its AMDGPU disassembler ready.
+
+    preload   libraries to load first, in that order; default: those that lie beside it
+    Raises MissingPieceError if it cannot be loaded or has no AMDGPU target.
+    """
+    kept = _preload(preload or _beside(path.parent))
     try:
         lib = ctypes.CDLL(str(path), mode=os.RTLD_LOCAL | os.RTLD_LAZY)
         for part in ("TargetInfo", "TargetMC", "Disassembler"):
             getattr(lib, f"LLVMInitializeAMDGPU{part}")()
         lib.LLVMCreateDisasmCPUFeatures.restype = ctypes.c_void_p
-        lib.LLVMCreateDisasmCPUFeatures.argtypes = (
-            [ctypes.c_char_p] * 3 + [ctypes.c_void_p, ctypes.c_int] + [ctypes.c_void_p] * 2
-        )
+        lib.LLVMCreateDisasmCPUFeatures.argtypes = [
+            ctypes.c_char_p,
+            ctypes.c_char_p,
+            ctypes.c_char_p,
+            ctypes.c_void_p,
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        ]
         lib.LLVMDisasmInstruction.restype = ctypes.c_size_t
         lib.LLVMDisasmInstruction.argtypes = [
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t,
@@ -60,29 +57,41 @@ def load(path: Path) -> ctypes.CDLL:
     return lib
 
 
-def _preload(folder: Path) -> list[ctypes.CDLL]:
+def _beside(folder: Path) -> tuple[Path, ...]:
+    """The libraries that libLLVM may need, where they lie in its own folder; in the order in which they need each other."""
+    names = (
+        "libmd.so.*",
+        "libbsd.so.*",
+        "libedit.so.*",
+        "libicudata.so.*",
+        "libicuuc.so.*",
+        "libxml2.so.*",
+        "libz3.so.*",
+    )
+    return tuple(file for name in names for file in sorted(folder.glob(name))[:1])
+
+
+def _preload(files: tuple[Path, ...]) -> list[ctypes.CDLL]:
     kept = []
-    for pattern in _NEEDED:
-        for file in sorted(folder.glob(pattern))[:1]:
-            try:
-                kept.append(ctypes.CDLL(str(file), mode=os.RTLD_LOCAL | os.RTLD_LAZY))
-            except OSError:
-                continue  # the system may have its own; if not, loading libLLVM says what is missing
+    for file in files:
+        # one that cannot be loaded may not be needed, or be the system's; if it is needed, loading libLLVM says so
+        with contextlib.suppress(OSError):
+            kept.append(ctypes.CDLL(str(file), mode=os.RTLD_LOCAL | os.RTLD_LAZY))
     return kept
 
 
 @lru_cache(maxsize=16)
-def _context(path: Path, arch: str) -> int:
-    context = load(path).LLVMCreateDisasmCPUFeatures(_TRIPLE, arch.encode(), b"", None, 0, None, None)
+def _context(path: Path, preload: tuple[Path, ...], arch: str) -> int:
+    context = load(path, preload).LLVMCreateDisasmCPUFeatures(_TRIPLE, arch.encode(), b"", None, 0, None, None)
     if not context:
         raise MissingPieceError(f"{path}: knows no target {arch}; `kgen toolchain install` brings an LLVM that does")
     return context
 
 
-def disassemble(path: Path, arch: str, data: bytes, address: int) -> list[Instruction]:
-    """All instructions of `data`, which begins at `address`. Raises MissingPieceError as `load` does."""
+def disassemble(path: Path, arch: str, data: bytes, address: int, preload: tuple[Path, ...] = ()) -> list[Instruction]:
+    """All instructions of `data`, which begins at `address`; `preload` as for `load`. Raises MissingPieceError as `load` does."""
     with _lock:
-        return _disassemble(load(path), _context(path, arch), data, address)
+        return _disassemble(load(path, preload), _context(path, preload, arch), data, address)
 
 
 def _disassemble(lib: ctypes.CDLL, context: int, data: bytes, address: int) -> list[Instruction]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from kgen.binary.instruction import Instruction
 
 _HOT_SHARE = 0.25
-_GLOBAL_LOAD = re.compile(r"(global|flat|buffer)_load_|ldg|ldgsts|utmaldg")
+_GLOBAL_LOAD = re.compile(r"(global|flat|buffer)_load_|LDG|UTMALDG")
 
 
 @dataclass(frozen=True)
