@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cmp_to_key
 from pathlib import Path
 
 from kgen.errors import ToolchainError
@@ -160,7 +159,7 @@ class Index:
             found = ", ".join(package.version for package in have) or "nothing"
             wanted = f"{name} {major}" if major else name
             raise ToolchainError(f"{base} suite {suite} has no {wanted} (found: {found})")
-        return max(right, key=cmp_to_key(lambda a, b: compare_versions(a.version, b.version)))
+        return max(right, key=lambda package: version_key(package.version))
 
     def _packages(self, base: str, suite: str) -> dict[str, list[Package]]:
         if (base, suite) not in self._suites:
@@ -213,14 +212,14 @@ def major_of(version: str) -> str:
     return match[1] if match else version
 
 
-def compare_versions(a: str, b: str) -> int:
-    """Order of two Debian versions as dpkg has it: -1, 0 or 1 (Debian policy, section 5.6.12)."""
-    keys = []
-    for version in (a, b):
-        epoch, _, rest = version.rpartition(":")
-        upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
-        keys.append((int(epoch or 0), _sort_key(upstream), _sort_key(revision)))
-    return (keys[0] > keys[1]) - (keys[0] < keys[1])
+VersionKey = tuple[int, list[tuple[tuple[int, ...], int]], list[tuple[tuple[int, ...], int]]]
+
+
+def version_key(version: str) -> VersionKey:
+    """Sorts Debian versions as dpkg does (Debian policy, section 5.6.12)."""
+    epoch, _, rest = version.rpartition(":")
+    upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "0")
+    return int(epoch or 0), _sort_key(upstream), _sort_key(revision)
 
 
 def _sort_key(part: str) -> list[tuple[tuple[int, ...], int]]:

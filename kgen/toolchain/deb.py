@@ -76,14 +76,14 @@ def open_data(deb: Path) -> Iterator[tarfile.TarFile]:
         for name, start, size in ar_members(file, deb.name):
             if not name.startswith("data.tar"):
                 continue
-            window = io.BufferedReader(_Window(file, start, size), 1 << 20)
+            window = cast(BinaryIO, io.BufferedReader(_Window(file, start, size), 1 << 20))
             with _decompressed(window, name, deb.name) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
                 yield tar
             return
     raise ToolchainError(f"{deb.name} holds no data.tar: not a Debian package")
 
 
-def _decompressed(raw: io.BufferedReader, member: str, deb: str) -> BinaryIO:
+def _decompressed(raw: BinaryIO, member: str, deb: str) -> BinaryIO:
     suffix = member.removeprefix("data.tar")
     if suffix == ".xz":
         return cast(BinaryIO, lzma.open(raw))

@@ -144,7 +144,7 @@ def refusals(wanted: Sequence[str], refused: Sequence[tuple[Candidate, str]], ex
             f"  kgen's own compiler was refused too: check the target's name, or install it anew ({CURE} --force)"
         )
     else:
-        lines.append(f"  try: {CURE}        (about 71 MB, no root needed)")
+        lines.append(f"  try: {CURE}        (about 67 MB, no root needed)")
     return "\n".join(lines)
 
 
@@ -270,36 +270,10 @@ def find_llvm_tools() -> LLVMTools:
     return best
 
 
-@dataclass(frozen=True)
-class EngineCompiler:
-    """A C compiler for the emulator's engine: `[*command, your flags, source, "-o", out, *libraries]` makes a shared library."""
+def engine_compilers() -> list[tuple[str, ...]]:
+    """C compilers that kgen's own folder offers, as command prefixes.
 
-    command: tuple[str, ...]
-    env: dict[str, str]
-    libraries: tuple[str, ...]
-    source: str
-
-
-def engine_compilers() -> list[EngineCompiler]:
-    """C compilers that kgen's own folder and ROCm offer; a machine without any C compiler can build the engine with them."""
-    found = []
+    They have no C library's headers or start files: enough for the emulator's engine, which needs neither.
+    """
     own = installed()
-    if own is not None:
-        # no start files and no libgcc on a bare machine: a shared library needs neither, and libc is linked by its path
-        sysroot = own.root / "libc"
-        command = (str(own.clang), f"--sysroot={sysroot}", "-fuse-ld=lld", "-nostartfiles", "-nodefaultlibs")
-        found.append(EngineCompiler(command, {}, tuple(str(path) for path in _running_libc()), CURE))
-    return found
-
-
-def _running_libc() -> list[Path]:
-    """The C and maths libraries that this process has loaded."""
-    try:
-        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    libc = re.search(r"(/\S+/libc\.so\.6|/\S+/libc-2\.\d+\.so)$", maps, flags=re.M)
-    if libc is None:
-        return []
-    maths = Path(libc[1]).with_name("libm.so.6")
-    return [path for path in (maths, Path(libc[1])) if path.exists()]
+    return [(str(own.clang), "-fuse-ld=lld")] if own is not None else []

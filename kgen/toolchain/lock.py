@@ -26,7 +26,7 @@ class Locked:
 
     archive  `main` or `security`: which of the two addresses holds it
     suite    where to resolve it again when the pinned file is gone
-    room     which part of the prefix it goes to: llvm, headers, hipcc or libc (see prefix.py)
+    room     which part of the prefix it goes to: llvm, headers or hipcc (see prefix.py)
     """
 
     package: Package

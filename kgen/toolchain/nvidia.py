@@ -124,7 +124,7 @@ def _try_nvrtc(library: Path, origin: str, wanted: tuple[str, ...]) -> NvidiaToo
     unknown = [arch for arch in wanted if int(re.sub(r"\D", "", arch) or 0) not in known]
     if unknown:
         return f"does not know {', '.join(unknown)} (knows {', '.join(f'sm_{number}' for number in known)})"
-    release = library.resolve().name.partition(".so.")[2] or f"{major.value}.{minor.value}"
+    release = f"{major.value}.{minor.value}"
     identity = f"nvrtc {release} {library.resolve().stat().st_size}"
     # -I: no site of the user's, no current folder; a compile is a fresh process
     command = (sys.executable, "-I", "-S", str(_SCRIPT), str(library))

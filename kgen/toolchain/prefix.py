@@ -5,7 +5,6 @@
     usr/include/hip/     HIP's headers (kgen's kernels include none; they are for yours)
     usr/amdgcn           device libraries where hipcc looks for them
     hipcc/               the hipcc program with the C library it was built for and that library's own loader
-    libc/                C headers for building the emulator's engine on a machine without a C compiler
     kgen-toolchain.json  what is in here; written last, so a folder without it is not an installation
 
 The folder can be moved. hipcc does not quote the compiler's path, so it is left out where the path has a space (clang++ then
@@ -70,15 +69,10 @@ def _place_hipcc(path: str) -> str | None:
     )
 
 
-def _place_libc(path: str) -> str | None:
-    return f"libc/{path}" if path.startswith("usr/include/") else None
-
-
 PLACES: dict[str, Callable[[str], str | None]] = {
     "llvm": _place_llvm,
     "headers": _place_headers,
     "hipcc": _place_hipcc,
-    "libc": _place_libc,
 }
 
 
