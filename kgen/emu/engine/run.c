@@ -14,3 +14,8 @@ int run_wave(Machine *m, Wave *w, i64 budget) {
 #endif
   return st;
 }
+
+// Choose the specialised handler of each of n records, once, after they were decoded.
+void kgen_emu_prepare(Insn *in, u32 n, u32 arch) {
+  (void)in; (void)n; (void)arch;
+}

@@ -12,7 +12,7 @@ typedef struct {
   Wave *waves; u8 *block;  // block: the allocation that holds waves
   u8 *lds, *scratch; Shadow *shadow;
   u8 *done, *waiting; u32 *order;
-  u32 at, ended;   // position in `order` of the round under way; waves that have ended
+  u32 at, ended, in_round;  // position in `order` of the round under way; waves that have ended
   u64 id, rng, used;  // used: instructions of the current wave's turn
 } Group;
 
@@ -92,7 +92,7 @@ static void start_wave(Wave *w, const Shared *s, const Group *g, u32 i) {
 
 static void start_group(Group *g, const Shared *s, u64 id) {
   const Launch *L = s->launch;
-  g->id = id; g->at = g->ended = 0; g->used = 0;
+  g->id = id; g->at = g->ended = g->in_round = 0; g->used = 0;
   g->rng = L->seed * 0x2545f4914f6cdd1dull + id;
   memset(g->done, 0, s->nwaves * 2);
   fill(g->lds, L->poison, round4(L->lds_size));
@@ -156,14 +156,15 @@ static int run_turn(Worker *k, Group *g, u32 i) {
 // One round over the waves of a group, and the barrier when all of them are there.
 static int run_round(Worker *k, Group *g) {
   u32 n = k->shared->nwaves, stopped = 0;
-  if (!g->at && !g->used) begin_round(g, k->shared);
+  if (!g->in_round) begin_round(g, k->shared);
+  g->in_round = 1;
   for (; g->at < n; g->at++) {
     u32 i = g->order[g->at];
     if (g->done[i] || g->waiting[i]) continue;
     int r = run_turn(k, g, i);
     if (r != TURN_AGAIN) return r;
   }
-  g->at = 0;
+  g->at = g->in_round = 0;
   for (u32 i = 0; i < n; i++) stopped += g->done[i] || g->waiting[i];
   if (stopped == n) {
     memset(g->waiting, 0, n);

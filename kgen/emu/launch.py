@@ -1,0 +1,197 @@
+"""From a kernel and its arguments to the engine's launch record, and from what comes back to `Stats`."""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+import struct
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from kgen.emu import failure, library
+from kgen.emu.arguments import Dim3, packet, segment
+from kgen.emu.codeobject import Image, KernelInfo
+from kgen.emu.errors import ArgumentError
+from kgen.emu.memory import Mapping, table
+from kgen.emu.options import MemoryCounts, Options, Stats
+from kgen.emu.program import Program
+from kgen.emu.structs import ARCH_IDS, LAUNCH_DECODE, LAUNCH_DONE, ORDERS, Launch
+
+QUANTUM = 1000  # instructions; when work-groups wait for each other and no quantum was asked for
+DYNAMIC_STACK = 16384  # bytes of scratch per lane for kernels whose stack the compiler could not bound
+LDS_LIMIT = {"gfx950": 160 * 1024}
+PRELOAD_PROLOGUE = 256  # bytes of code that load the preloaded arguments for old firmware; skipped
+
+
+def check(image: Image, kernel: KernelInfo, block: Dim3, lds_bytes: int, options: Options) -> None:
+    """Raise ArgumentError for a launch that the target would refuse."""
+    threads = block[0] * block[1] * block[2]
+    if threads > kernel.max_threads:
+        raise ArgumentError(f"{kernel.name}: a block of {threads} work-items, its launch bound is {kernel.max_threads}")
+    if kernel.wave_size != (64 if image.family == "cdna" else 32):
+        raise ArgumentError(f"{kernel.name}: wave{kernel.wave_size} is not modelled on {image.target}")
+    lds, limit = kernel.group_size + lds_bytes, LDS_LIMIT.get(image.target, 64 * 1024)
+    if lds_bytes < 0 or lds > limit:
+        raise ArgumentError(f"{kernel.name}: {lds} bytes of LDS ({lds_bytes} dynamic), {image.target} has {limit}")
+    if options.schedule.partition(":")[0] not in ORDERS:
+        raise ArgumentError(f"schedule {options.schedule!r}; allowed: linear, reverse, random:<seed>")
+    for name in ("quantum", "threads", "concurrent", "max_instructions"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ArgumentError(f"option {name} is {value}; at least 1 is allowed")
+
+
+def run(
+    program: Program,
+    kernel: KernelInfo,
+    grid: Dim3,
+    block: Dim3,
+    kernarg: bytes,
+    mappings: Sequence[Mapping],
+    lds_bytes: int,
+    options: Options,
+) -> Stats:
+    """Run a launch to its end. Raises the `EmulatorError` that stopped it."""
+    image, engine = program.image, library.load()
+    check(image, kernel, block, lds_bytes, options)
+    entry = kernel.entry + (PRELOAD_PROLOGUE if kernel.preload & 127 else 0)
+    if program.index(entry) < 0:
+        program.decode(entry)
+        program.save()
+    arguments = segment(kernel, kernarg, grid, block, lds_bytes)
+    private = kernel.private_size + (DYNAMIC_STACK if kernel.meta.get(".uses_dynamic_stack") else 0)
+    lds = kernel.group_size + lds_bytes
+    kernarg_host = (c.c_uint8 * len(arguments)).from_buffer(arguments)
+    kernarg_at = c.addressof(kernarg_host)
+    dispatch = packet(grid, block, private, lds, image.base + kernel.descriptor, kernarg_at)
+    packet_host = c.create_string_buffer(dispatch, len(dispatch))
+    everything = [
+        *mappings,
+        Mapping(kernarg_at, len(arguments), kernarg_at, False, "kernarg segment"),
+        Mapping(c.addressof(packet_host), len(dispatch), c.addressof(packet_host), False, "dispatch packet"),
+    ]
+    for s in image.segments:
+        at = image.base + s.address
+        everything.append(Mapping(at, s.size, at, s.writable, f"code object +{s.address:#x}"))
+    regions = table(everything)
+    record = Launch(
+        arch=ARCH_IDS[image.family],
+        fnuz=image.target.startswith("gfx94"),
+        code_base=image.base + image.code.address,
+        code_words=image.code.size // 4,
+        pcmap=c.addressof(program.pcmap),
+        insns=c.addressof(program.insns),
+        regions=c.addressof(regions),
+        nregions=len(everything),
+        ninsns=len(program.insns),
+        entry=image.base + entry,
+        wave_size=kernel.wave_size,
+        lds_size=lds,
+        priv_size=private,
+        dims=kernel.rsrc2 >> 11 & 3,
+        group_ids=kernel.rsrc2 >> 7 & 7,
+        first_id=kernel.rsrc2 >> 1 & 31,
+        mode=_mode(kernel),
+        grid=grid,
+        block=block,
+    )
+    record.vgprs, record.agprs = registers(kernel, image.family)
+    user = user_sgprs(kernel, c.addressof(packet_host), kernarg_at, private, arguments)
+    record.nuser, record.user[: len(user)] = len(user), user
+    _set_options(record, options, program, grid)
+    if options.count_ops:
+        counts = (c.c_uint64 * record.ninsns)()
+        record.counts = c.addressof(counts)
+    start = time.perf_counter()
+    try:
+        while (state := engine.kgen_emu_run(record)) == LAUNCH_DECODE:
+            program.decode(record.decode_pc - image.base)
+        if state != LAUNCH_DONE:
+            raise failure.error(record, kernel, program, everything)
+    finally:
+        engine.kgen_emu_end(record)
+        program.save()
+    stats = Stats(kernel.name, image.target, record.instructions, record.waves, record.groups, threads=record.threads)
+    stats.seconds = time.perf_counter() - start
+    if options.count_ops:
+        stats.ops = _by_name(program, counts)
+    if options.count_memory:
+        t = record.traffic
+        stats.memory = MemoryCounts(
+            t.loaded, t.stored, t.lines64, t.lines128, t.accesses, t.lds_accesses, t.lds_conflicts
+        )
+    return stats
+
+
+def _set_options(record: Launch, options: Options, program: Program, grid: Dim3) -> None:
+    name, _, seed = options.schedule.partition(":")
+    try:
+        record.seed = int(seed or 0)
+    except ValueError as why:
+        raise ArgumentError(f"schedule {options.schedule!r}: {seed!r} is not a number") from why
+    record.order = ORDERS[name]
+    record.poison = options.poison & 0xFFFFFFFF
+    record.races, record.count_ops, record.count_memory = options.races, options.count_ops, options.count_memory
+    record.concurrent = options.concurrent
+    record.quantum = options.quantum or (QUANTUM if options.concurrent > 1 else 0)
+    record.limit = options.max_instructions
+    groups = grid[0] * grid[1] * grid[2]
+    if options.threads is not None:
+        threads = options.threads
+    elif groups == 1 or options.concurrent > 1 or program.has_global_atomics():
+        threads = 1
+    else:
+        threads = cores()
+    record.threads = min(threads, groups, 256)
+
+
+def cores() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _mode(kernel: KernelInfo) -> int:
+    """The MODE register from the descriptor: rounding and denormals, DX10 clamp, IEEE, FP16 overflow."""
+    r = kernel.rsrc1
+    return (r >> 12 & 0xFF) | (r >> 21 & 1) << 8 | (r >> 23 & 1) << 9 | (r >> 26 & 1) << 23
+
+
+def registers(kernel: KernelInfo, family: str) -> tuple[int, int]:
+    """VGPRs and AccVGPRs that a wave has (granulated counts of the kernel descriptor)."""
+    total = 8 * ((kernel.rsrc1 & 63) + 1)
+    if family != "cdna":
+        return min(total, 256), 0
+    offset = 4 * ((kernel.rsrc3 & 63) + 1)  # AccVGPRs lie behind the VGPRs in one file
+    return min(total, offset, 256), max(0, min(total - offset, 256))
+
+
+def user_sgprs(kernel: KernelInfo, packet_at: int, kernarg_at: int, private: int, kernarg: bytes) -> list[int]:
+    """Initial SGPRs in the order of the ABI, as the descriptor's properties ask for them, then preloaded arguments."""
+    out: list[int] = []
+    wanted = kernel.properties
+    if wanted & 1:  # private segment buffer
+        out += [0] * 4
+    for bit, value in (
+        (1, packet_at),
+        (2, 0),
+        (3, kernarg_at),
+        (4, 0),
+        (5, 0),
+    ):  # packet, queue, kernarg, dispatch id, flat scratch
+        if wanted >> bit & 1:
+            out += [value & 0xFFFFFFFF, value >> 32]
+    if wanted >> 6 & 1:
+        out.append(private)
+    if count := kernel.preload & 127:
+        offset = kernel.preload >> 7
+        out += struct.unpack_from(f"<{count}I", bytes(kernarg).ljust(4 * (count + offset), b"\0"), 4 * offset)
+    return out
+
+
+def _by_name(program: Program, counts: Sequence[int]) -> Counter[str]:
+    out: Counter[str] = Counter()
+    for index, item in enumerate(program.items):
+        if item is not None and counts[index]:
+            out[item.name] += counts[index]
+    return out
