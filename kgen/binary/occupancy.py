@@ -4,8 +4,8 @@ AMD: registers by waves, registers are handed out in granules per lane; LDS by g
 end (AMDGPUBaseInfo: getNumWavesPerEUWithNumVGPRs, getMaxWorkGroupsPerCU; GCNSubtarget: getOccupancyWithNumSGPRs); the register
 part is compared with the compiler's own kernel-resource-usage remark in tests/binary/test_occupancy.py.
 NVIDIA, compute capability 9.0: CUDA C++ Programming Guide, technical specifications (64 Ki registers, 64 warps, 32 blocks and 228 KiB shared
-memory a multiprocessor, 1 KiB of it reserved per block); allocation of registers per warp in 256s and of warps in fours as in the
-toolkit's cuda_occupancy.h.
+memory a multiprocessor, 1 KiB of it reserved per block); the rules are those of the toolkit's cuda_occupancy.h, and
+tests/binary/test_occupancy.py compares with it where the toolkit is installed.
 "CU" is what HIP reports: a WGP on RDNA, a multiprocessor on NVIDIA. The numbers themselves are kgen.spec.arch's.
 """
 
@@ -58,11 +58,9 @@ def occupancy(facts: ArchFacts, kernel: KernelResources, threads: int, dynamic_l
     waves = -(-threads // facts.wave)
     by_vgpr = waves_by_vgpr(facts, kernel.vgpr)
     lds = kernel.lds_bytes + dynamic_lds
-    # NVIDIA gives a block's warps their registers in fours, one for each scheduler
-    vgpr_waves = waves if facts.vendor == "amd" else _round_up(waves, facts.simds_per_cu)
     limits = {
         "waves": facts.simds_per_cu * facts.max_waves_per_simd // waves,
-        "vgpr": facts.simds_per_cu * by_vgpr // vgpr_waves,
+        "vgpr": _groups_by_vgpr(facts, by_vgpr, waves),
         "sgpr": facts.simds_per_cu * _waves_by_sgpr(facts, kernel.sgpr) // waves,
         "lds": _groups_by_lds(facts, lds),
         "groups": facts.max_groups_per_cu,
@@ -75,6 +73,13 @@ def occupancy(facts: ArchFacts, kernel: KernelResources, threads: int, dynamic_l
     order = ("threads", "waves", "groups", "vgpr", "lds", "sgpr")
     limited_by = next(name for name in order if limits[name] == groups)
     return Occupancy(groups * waves / facts.simds_per_cu, groups, limited_by, by_vgpr, limits)
+
+
+def _groups_by_vgpr(facts: ArchFacts, by_vgpr: int, waves: int) -> int:
+    # NVIDIA refuses a block whose warps, counted in fours, do not fit at once, though single warps would (cuda_occupancy.h)
+    if facts.vendor == "nvidia" and by_vgpr < -(-waves // facts.simds_per_cu):
+        return 0
+    return facts.simds_per_cu * by_vgpr // waves
 
 
 def _groups_by_lds(facts: ArchFacts, lds: int) -> int:

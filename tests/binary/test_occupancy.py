@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import AMD
@@ -111,3 +115,56 @@ def test_agrees_with_the_compilers_remark(hip, arch, live, lds, threads):
     assert min(found.waves_by_vgpr, -(-by_lds // 1)) == remark
     assert found.waves_per_simd <= remark
     assert resources.lds_bytes == (4 * (lds + 1) if lds else 0)
+
+
+NVIDIA_PROGRAM = r"""
+#include <stdio.h>
+#include <string.h>
+#include "cuda_occupancy.h"
+int main(void) {
+  cudaOccDeviceProp h100 = {0};  /* compute capability 9.0, the programming guide's table */
+  h100.computeMajor = 9; h100.maxThreadsPerBlock = 1024; h100.maxThreadsPerMultiprocessor = 2048;
+  h100.regsPerBlock = 65536; h100.regsPerMultiprocessor = 65536; h100.warpSize = 32; h100.sharedMemPerBlock = 49152;
+  h100.sharedMemPerMultiprocessor = 233472; h100.numSms = 132; h100.sharedMemPerBlockOptin = 232448;
+  h100.reservedSharedMemPerBlock = 1024;
+  int regs, threads, shared;
+  while (scanf("%d %d %d", &regs, &threads, &shared) == 3) {
+    cudaOccFuncAttributes kernel = {0};
+    cudaOccDeviceState state = {0};
+    state.carveoutConfig = SHAREDMEM_CARVEOUT_MAX_SHARED;
+    cudaOccResult result;
+    kernel.maxThreadsPerBlock = 1024; kernel.numRegs = regs; kernel.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN;
+    kernel.maxDynamicSharedSizeBytes = 232448; kernel.numBlockBarriers = 1;
+    int bad = cudaOccMaxActiveBlocksPerMultiprocessor(&result, &h100, &kernel, &state, threads, shared);
+    printf("%d\n", bad ? -1 : result.activeBlocksPerMultiprocessor);
+  }
+  return 0;
+}
+"""
+
+
+def test_agrees_with_nvidias_calculator(tmp_path):
+    """cuda_occupancy.h of the toolkit is NVIDIA's own arithmetic; every combination below must give the same number of blocks."""
+    nvcc, cc = shutil.which("nvcc"), shutil.which("cc")
+    roots = [
+        Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")),
+        *([Path(nvcc).resolve().parent.parent] if nvcc else []),
+    ]
+    include = next((root / "include" for root in roots if (root / "include/cuda_occupancy.h").exists()), None)
+    if include is None or cc is None:
+        pytest.skip("needs a CUDA toolkit's cuda_occupancy.h and a C compiler")
+    source = tmp_path / "occupancy.c"
+    source.write_text(NVIDIA_PROGRAM)
+    program = tmp_path / "occupancy"
+    subprocess.run([cc, "-w", "-D__inline=static inline", f"-I{include}", source, "-o", program, "-lm"], check=True)
+    cases = [
+        (regs, threads, shared)
+        for regs in (1, 8, 16, 24, 32, 33, 40, 64, 65, 80, 96, 128, 168, 200, 255)
+        for threads in (32, 64, 96, 128, 160, 256, 288, 512, 768, 1024)
+        for shared in (0, 1, 1024, 8192, 20000, 48 * 1024, 75000, 113 * 1024, 227 * 1024)
+    ]
+    text = "\n".join(" ".join(map(str, case)) for case in cases)
+    said = subprocess.run([program], input=text, capture_output=True, text=True, check=True).stdout.split()
+    facts = arch_facts("sm_90")
+    ours = [occupancy(facts, kernel(regs), threads, shared).groups_per_cu for regs, threads, shared in cases]
+    assert [(*case, a, b) for case, a, b in zip(cases, ours, map(int, said), strict=True) if a != b] == []
