@@ -58,7 +58,7 @@ def fetch_bytes(url: str, limit: int = 64 << 20) -> bytes:
     for attempt in range(_ATTEMPTS):
         try:
             with _opener().open(url, timeout=_TIMEOUT_S) as reply:
-                data = reply.read(limit + 1)
+                data = bytes(reply.read(limit + 1))
                 if len(data) > limit:
                     raise ToolchainError(f"{url} is larger than {limit} bytes; refused")
                 return data
