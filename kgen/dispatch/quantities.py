@@ -1,0 +1,100 @@
+"""The names that a condition may use: problem sizes, facts of the target, and derived quantities, declared here once per family.
+
+A quantity's formula is written in the language of the conditions, so that `pick`, `explain` and the C++ header compute the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, get_args
+
+from kgen.dispatch.evaluate import Domain, Range, Value, closure, possible
+from kgen.dispatch.predicate import Node, parse
+from kgen.spec.arch import ArchFacts, arch_facts
+from kgen.spec.base import Dtype
+from kgen.spec.problem import GemmShape
+
+SIZE_MAX = (
+    1 << 31
+) - 1  # of M, N and K each: what a 32-bit kernel argument can say, and what keeps conditions inside 64 bits
+CU_MAX = 4096
+DTYPES: tuple[str, ...] = get_args(Dtype)
+
+VARIABLES: dict[str, str] = {
+    "M": "output features: rows of the weight",
+    "N": "activation rows",
+    "K": "reduction length",
+    "dtype": '"bf16" or "fp16"',
+    "cu": "CUs of the device as HIP reports them (on RDNA: work-group processors); without a device, those of the target's part",
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A derived quantity: its name, its formula in the language of the conditions, and what it means."""
+
+    name: str
+    formula: str
+    doc: str
+
+
+_SKINNY = (
+    Quantity(
+        "tiles_per_cu",
+        "ceil_div(M, 4 * cu)",
+        "output features per CU in fours, rounded up: 1 while four rows per CU suffice",
+    ),
+    Quantity("act_bytes", "2 * N * K", "bytes of the activations; STAGING lds keeps them whole in LDS"),
+    Quantity("weight_bytes", "2 * M * K", "bytes of the weights, which bound the time of a decode step"),
+)
+QUANTITIES: dict[str, tuple[Quantity, ...]] = {"wvsplitk": _SKINNY}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Names of one family on one target: facts as constants, quantities as formulas over sizes and facts."""
+
+    facts: Mapping[str, int | bool]
+    quantities: tuple[Quantity, ...]
+    trees: Mapping[str, Node]
+    formulas: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...]
+
+    def environment(self, shape: GemmShape, dtype: str, cu: int) -> dict[str, Any]:
+        """The value of every name for one problem."""
+        env: dict[str, Any] = {**self.facts, "M": shape.M, "N": shape.N, "K": shape.K, "dtype": dtype, "cu": cu}
+        for name, formula in self.formulas:
+            env[name] = formula(env)
+        return env
+
+    def domain(self, N: int | None = None, dtype: str | None = None) -> Domain:
+        """What each name can be, for every problem or for those of one N or dtype."""
+        size = Range(1, SIZE_MAX)
+        names: dict[str, Value] = {
+            "M": size,
+            "N": size if N is None else Range(N, N),
+            "K": size,
+            "cu": Range(1, CU_MAX),
+        }
+        names["dtype"] = frozenset(DTYPES if dtype is None else (dtype,))
+        for name, value in self.facts.items():
+            names[name] = frozenset((value,)) if isinstance(value, bool) else Range(value, value)
+        for name, tree in self.trees.items():
+            names[name] = possible(tree, names)
+        return names
+
+
+def facts_named(facts: ArchFacts) -> dict[str, int | bool]:
+    """The facts that a condition may use: whole numbers and yes/no, except `cu`, which the device decides."""
+    values = {name: getattr(facts, name) for name in type(facts).model_fields if name != "cu"}
+    return {name: value for name, value in values.items() if isinstance(value, int)}
+
+
+@cache
+def scope(family: str, arch: str) -> Scope:
+    """The names that the conditions of a family's table may use on a target."""
+    quantities = QUANTITIES[family]
+    trees = {quantity.name: parse(quantity.formula) for quantity in quantities}
+    formulas = tuple((name, closure(tree)) for name, tree in trees.items())
+    return Scope(facts_named(arch_facts(arch)), quantities, trees, formulas)

@@ -1,0 +1,291 @@
+"""Dispatch tables: ordered rows of `when` (a condition), `use` (a kernel, or torch) and `because` (the evidence).
+
+The reviewed text is specs/dispatch/ARCH/FAMILY.toml. Reading it checks everything that needs no shape: names, types, kernels that can exist
+on the target, evidence that each kind must show. All problems of a file are reported at once.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from kgen.dispatch.because import KINDS, Because
+from kgen.dispatch.evaluate import check_condition, closure, possible
+from kgen.dispatch.predicate import Node, PredicateError, parse
+from kgen.dispatch.quantities import DTYPES, QUANTITIES, Scope, scope
+from kgen.errors import Problem, SpecError, TableError
+from kgen.settings import data_dir
+from kgen.spec.arch import ARCHES
+from kgen.spec.base import KernelSpec
+from kgen.spec.registry import FAMILIES, family_class, spec_from_name
+
+SCHEMA = 1
+TORCH = "torch"
+_ROW_KEYS = ("when", "use", "because")
+_HEAD_KEYS = ("schema", "arch", "family", "row")
+_BECAUSE: TypeAdapter[Any] = TypeAdapter(Because)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. `kernels` maps (dtype, N) to the kernel's name wherever the condition can hold; it is empty for torch."""
+
+    number: int
+    when: str
+    use: str
+    because: Any
+    condition: Node = field(repr=False)
+    holds: Callable[[Mapping[str, Any]], bool] = field(repr=False, compare=False)
+    kernels: Mapping[tuple[str, int], str] = field(repr=False)
+
+    @property
+    def torch(self) -> bool:
+        """Whether the row steps aside for torch."""
+        return self.use == TORCH
+
+
+@dataclass(frozen=True)
+class DispatchTable:
+    """A family's table for one target; `where` is the file it came from, as errors name it."""
+
+    arch: str
+    family: str
+    rows: tuple[Row, ...]
+    where: str = ""
+    specs: Mapping[str, KernelSpec] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def scope(self) -> Scope:
+        """The names that the conditions use."""
+        return scope(self.family, self.arch)
+
+
+def kernels_named(table: DispatchTable) -> list[str]:
+    """Every kernel that the table can pick, without repeats, in the order of the rows; `{dtype}` and `{N}` are filled in."""
+    return list(table.specs)
+
+
+def rows_range(family: str) -> range:
+    """The N that kernels of the family exist for, from the limits of the spec's own field."""
+    limits = family_class(family).model_fields["N"].metadata
+    low = next(limit.ge for limit in limits if hasattr(limit, "ge"))
+    return range(low, next(limit.le for limit in limits if hasattr(limit, "le")) + 1)
+
+
+# ---- files
+
+
+def table_path(family: str, arch: str) -> Path:
+    """Where the reviewed table of a family lies."""
+    return data_dir("specs") / "dispatch" / arch / f"{family}.toml"
+
+
+def has_table(family: str, arch: str) -> bool:
+    """Whether a table is shipped for the family on the target."""
+    return table_path(family, arch).is_file()
+
+
+def load_table(family: str, arch: str, path: Path | None = None) -> DispatchTable:
+    """The reviewed table of a family on a target, or the file at `path`; a .json file is the compiled form.
+
+    Raises TableError with every problem of the file, or when there is none.
+    """
+    path = path or table_path(family, arch)
+    where = f"specs/dispatch/{arch}/{path.name}" if path == table_path(family, arch) else str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        known = sorted(p.parent.name for p in (data_dir("specs") / "dispatch").glob(f"*/{family}.toml"))
+        problem = Problem(
+            ("table",), "no such file", f"tables of {family}: {', '.join(known) or 'none'}", "check the spelling"
+        )
+        raise TableError(f"{where}: no dispatch table", [problem]) from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise TableError(f"{where} cannot be read", [Problem(("table",), str(error))]) from None
+    table = parse_table(text, where, json_text=path.suffix == ".json")
+    wrong = [
+        Problem((key,), repr(found), f"{wanted!r}, which the file is the table of", "correct the file, or move it")
+        for key, found, wanted in (("arch", table.arch, arch), ("family", table.family, family))
+        if found != wanted
+    ]
+    if wrong:
+        raise TableError(f"{where}: a table of something else", wrong)
+    return table
+
+
+def parse_table(text: str, where: str = "table", *, json_text: bool = False) -> DispatchTable:
+    """A table from its text; raises TableError with all problems, each with its row, field, what was found and what would do."""
+    try:
+        data = json.loads(text) if json_text else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
+        kind = "JSON" if json_text else "TOML"
+        problem = Problem(
+            (kind,), str(error), "", "`kgen build` writes it anew" if json_text else "quotes and brackets there"
+        )
+        raise TableError(f"{where} is not valid {kind}", [problem]) from None
+    if not isinstance(data, dict):
+        raise TableError(f"{where}: not a table", [Problem(("table",), type(data).__name__, "an object")])
+    return table_from(data, where)
+
+
+def table_from(data: Mapping[str, Any], where: str = "table") -> DispatchTable:
+    """A table from the data of its file; see `parse_table`."""
+    problems = _head_problems(data)
+    family, arch = str(data.get("family")), str(data.get("arch"))
+    entries = data.get("row")
+    rows: list[Row] = []
+    specs: dict[str, KernelSpec] = {}
+    if isinstance(entries, list) and family in QUANTITIES and arch in ARCHES:
+        for number, entry in enumerate(entries, 1):
+            reader = _RowReader(family, arch, number, entry, specs)
+            row = reader.read()
+            problems += reader.problems
+            rows += [row] if row else []
+    if problems:
+        fine = f" ({len(rows)} of {len(entries)} rows are fine)" if isinstance(entries, list) and entries else ""
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise TableError(f"{where}: {count}{fine}", problems)
+    return DispatchTable(arch, family, tuple(rows), where, specs)
+
+
+def _head_problems(data: Mapping[str, Any]) -> list[Problem]:
+    out = []
+    schema = data.get("schema")
+    if schema != SCHEMA or isinstance(schema, bool):
+        found = "not given" if schema is None else repr(schema)
+        out.append(Problem(("schema",), found, str(SCHEMA), "another schema needs another kgen"))
+    for key, known in (("arch", ARCHES), ("family", FAMILIES)):
+        value = data.get(key)
+        if not isinstance(value, str) or value not in known:
+            out.append(Problem((key,), "not given" if value is None else repr(value), ", ".join(known)))
+    rows = data.get("row")
+    if not isinstance(rows, list) or not rows:
+        out.append(
+            Problem(("row",), "none" if not rows else repr(rows)[:60], "one [[row]] or more", "end with a torch row")
+        )
+    for key in data:
+        if key not in _HEAD_KEYS and not key.startswith("_"):
+            out.append(Problem((str(key),), "no such key", ", ".join(_HEAD_KEYS), "check the spelling; case matters"))
+    return out
+
+
+class _RowReader:
+    """Reads one row, collecting its problems."""
+
+    def __init__(self, family: str, arch: str, number: int, entry: Any, specs: dict[str, KernelSpec]):
+        self.family, self.arch, self.number, self.entry, self.specs = family, arch, number, entry, specs
+        self.scope = scope(family, arch)
+        self.problems: list[Problem] = []
+
+    def complain(self, field: str, found: str, allowed: str = "", next: str = "") -> None:
+        self.problems.append(Problem((field,), found, allowed, next, where=f"row {self.number}"))
+
+    def read(self) -> Row | None:
+        if not isinstance(self.entry, dict):
+            self.complain("row", repr(self.entry)[:60], "a table with when, use and because")
+            return None
+        for key in self.entry.keys() - {*_ROW_KEYS}:
+            self.complain(str(key), "no such key", ", ".join(_ROW_KEYS), "check the spelling; case matters")
+        because = self.because()
+        when, use = self.text("when"), self.text("use")
+        condition = self.condition(when) if when is not None else None
+        kernels = self.kernels(use, condition) if use is not None else {}
+        if self.problems or condition is None or when is None or use is None:
+            return None
+        return Row(self.number, when, use, because, condition, closure(condition), kernels)
+
+    def text(self, key: str) -> str | None:
+        value = self.entry.get(key)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        hint = {"when": 'a condition, such as "N == 1"; "true" always holds', "use": f'a kernel\'s name, or "{TORCH}"'}[
+            key
+        ]
+        self.complain(key, "not given" if value is None else repr(value)[:60], hint)
+        return None
+
+    def condition(self, when: str) -> Node | None:
+        try:
+            node = parse(when)
+            check_condition(node, self.scope.domain())
+        except PredicateError as error:
+            self.complain("when", f"{when!r}, {error}", error.allowed, error.next)
+            return None
+        return node
+
+    def because(self) -> Any:
+        value = self.entry.get("because")
+        if not isinstance(value, dict) or value.get("kind") not in KINDS:
+            found = (
+                "not given"
+                if value is None
+                else f"kind {value.get('kind')!r}"
+                if isinstance(value, dict)
+                else repr(value)[:60]
+            )
+            self.complain("because", found, "a table with kind = " + ", ".join(KINDS))
+            return None
+        try:
+            return _BECAUSE.validate_python(value)
+        except ValidationError as error:
+            for entry in error.errors():
+                self.evidence_problem(value["kind"], entry)
+            return None
+
+    def evidence_problem(self, kind: str, entry: Any) -> None:
+        key = str(entry["loc"][-1])
+        cls = next(cls for cls in Because.__origin__.__args__ if cls.__name__.lower() == kind)  # type: ignore[attr-defined]
+        if entry["type"] == "extra_forbidden":
+            self.complain(f"because.{key}", "no such field", f"{kind} evidence has " + ", ".join(cls.model_fields))
+            return
+        doc = (cls.model_fields[key].description or "") if key in cls.model_fields else ""
+        missing = entry["type"] == "missing"
+        found = "not given" if missing else repr(entry.get("input"))
+        allowed = f"{kind} evidence needs it: {doc}" if missing else entry["msg"].removeprefix("Input should be ")
+        self.complain(f"because.{key}", found, allowed, "" if missing or not doc else f"{key}: {doc}")
+
+    def kernels(self, use: str, condition: Node | None) -> dict[tuple[str, int], str]:
+        """Names by (dtype, N) where the condition can hold; with an unreadable condition, all of them, to check the name at least."""
+        if use == TORCH:
+            return {}
+        filled = use.replace("{dtype}", "").replace("{N}", "")
+        if "{" in filled or "}" in filled:
+            self.complain("use", repr(use), "the placeholders {dtype} and {N}, nothing else in braces")
+            return {}
+        out: dict[tuple[str, int], str] = {}
+        for dtype in DTYPES:
+            for N in rows_range(self.family):
+                if condition is None or True in possible(condition, self.scope.domain(N, dtype)):  # type: ignore[operator]
+                    out[dtype, N] = use.replace("{dtype}", dtype).replace("{N}", str(N))
+        if not out:
+            span = rows_range(self.family)
+            allowed = f"a condition that can hold for an N of {span.start} to {span.stop - 1}"
+            self.complain(
+                "when", f"{self.entry.get('when')!r} holds for no N that {self.family} has", allowed, f'use = "{TORCH}"'
+            )
+        self.add_specs(out)
+        return out
+
+    def add_specs(self, kernels: Mapping[tuple[str, int], str]) -> None:
+        said: set[tuple[str, ...]] = set()
+        for name in dict.fromkeys(kernels.values()):
+            if name in self.specs:
+                continue
+            try:
+                if not name.startswith(f"{self.family}_"):
+                    raise SpecError("", [Problem(("use",), repr(name), f'a kernel of {self.family}, or "{TORCH}"')])
+                self.specs[name] = spec_from_name(name, self.arch)
+            except SpecError as error:
+                for problem in error.problems:
+                    key = (*problem.fields, problem.found, problem.allowed)
+                    if key not in said:  # one sentence for both dtypes
+                        said.add(key)
+                        words = ", ".join(problem.fields)
+                        found = problem.found if words in ("use", "name") else f"{words} of {name}: {problem.found}"
+                        self.complain("use", found, problem.allowed, problem.next)
