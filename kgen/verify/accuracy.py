@@ -1,0 +1,130 @@
+"""The accuracy rules, for every family: how far an output may lie from the exact result, and what counts as passed.
+
+The reference is exact: products of 16-bit elements are exact in fp64 and their fp64 sum is off by 2^-53 of its magnitude.
+
+Tolerance of one element whose exact value is r, with S = sum |a_i b_i| + |bias| (`magnitude`):
+
+    tolerance = eps * max(|r|, min_normal)  +  depth * unit * S
+
+* First term, the one rounding to the output type: one unit in the last place (eps = 2^-7 bf16, 2^-10 fp16), never below the spacing of
+  subnormal numbers. Rounding to nearest takes at most half of it.
+* Second term, the accumulation: each product passes through at most `depth` additions, each off by at most `unit` of a partial sum that
+  is at most S. unit is 2^-23 for fp32: twice the rounding error of a correctly rounded addition, so that adders that truncate (dot
+  products, matrix cores) are covered. `depth` follows from the order that the kernel promises, so it is small: for a wave that splits
+  K it is K / lanes and not K.
+
+An output that is correctly rounded from such a sum is within tolerance in every case. The other two limits see what one bound cannot:
+
+* none beyond 3 x tolerance: what is allowed to the 0.001 % is still no wrong result;
+* mean error below a quarter of the mean tolerance: the error of rounding to nearest is spread evenly over half a unit at each binade's
+  lower end, that is 0.25 * eps * 2^exponent on average, while the tolerance averages 1/ln 2 = 1.44 * eps * 2^exponent over a binade: a
+  ratio of 0.17. Truncating instead of rounding, or rounding twice, doubles it and fails. Below MEAN_FROM elements chance could fail it
+  (Hoeffding: errors span half a tolerance, so a mean of n exceeds 0.17 by 0.0765 with a probability below exp(-2 n (0.0765 / 0.5)^2),
+  4e-11 for 512), so it is applied from there on.
+
+NaN is never an error that can be tolerated: an output is NaN exactly where the reference is NaN. Outputs are filled with NaN before the
+launch, so an element that was not written fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kgen.spec.base import Dtype
+from kgen.verify.elements import FORMATS, Bits, Doubles, from_bits
+
+SHARE_WITHIN = 0.99999
+BEYOND = 3.0
+MEAN_SHARE = 0.25
+MEAN_FROM = 512
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """How a kernel adds. depth: most additions that one product passes through; unit: relative error of one addition."""
+
+    name: str
+    depth: int
+    unit: float
+
+
+def fp32_accumulation(depth: int) -> Accumulation:
+    """fp32 sums; an addition is off by at most 2^-23 of its result even where the adder truncates."""
+    return Accumulation(f"fp32, {depth} additions deep", depth, 2.0**-23)
+
+
+def half_accumulation(depth: int, dtype: Dtype) -> Accumulation:
+    """Sums kept in the 16-bit element type; each addition is rounded to nearest."""
+    return Accumulation(f"{dtype}, {depth} additions deep", depth, FORMATS[dtype].eps / 2)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rules say of one output. Errors and tolerance are absolute; tolerance is that of the worst element."""
+
+    ok: bool
+    max_abs_err: float
+    mean_abs_err: float
+    tolerance: float
+    words: str
+
+
+def tolerance(reference: Doubles, magnitude: Doubles, dtype: Dtype, model: Accumulation) -> Doubles:
+    """Per element, by the module's formula."""
+    form = FORMATS[dtype]
+    return form.eps * np.maximum(np.abs(reference), form.min_normal) + model.depth * model.unit * magnitude
+
+
+def judge(out: Bits, reference: Doubles, magnitude: Doubles, dtype: Dtype, model: Accumulation) -> Verdict:
+    """Apply the rules to an output (16-bit patterns) against the exact values; all three arrays have one shape."""
+    values = from_bits(out, dtype)
+    expected_nan, is_nan = np.isnan(reference), np.isnan(values)
+    wrong_nan = expected_nan != is_nan
+    finite = ~(expected_nan | is_nan)
+    if not finite.any():
+        return _nan_verdict(wrong_nan, reference, 0.0, 0.0, 0.0) or Verdict(True, 0.0, 0.0, 0.0, "NaN where it must be")
+    error = np.where(finite, np.abs(values - np.where(finite, reference, 0.0)), 0.0)
+    error[finite & np.isinf(values)] = np.inf
+    bound = tolerance(np.where(finite, reference, 0.0), np.where(finite, magnitude, 0.0), dtype, model)
+    ratio = error / bound
+    worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
+    count = int(finite.sum())
+    mean, mean_bound = float(error[finite].mean()), float(bound[finite].mean())
+    numbers = float(error.max()), mean, float(bound[worst])
+    if bad := _nan_verdict(wrong_nan, reference, *numbers):
+        return bad
+    place = f"at {tuple(map(int, worst))}: {values[worst]:.6g}, exact {reference[worst]:.6g}"
+    if ratio[worst] > BEYOND:
+        return Verdict(False, *numbers, f"{ratio[worst]:.3g} x the tolerance {place}")
+    within = float((ratio[finite] <= 1).mean())
+    if within < SHARE_WITHIN:
+        outside = int((ratio[finite] > 1).sum())
+        return Verdict(False, *numbers, f"{outside} of {count} outside the tolerance; worst {ratio[worst]:.3g} x {place}")
+    if count >= MEAN_FROM and not mean < MEAN_SHARE * mean_bound:
+        words = f"mean error {mean:.3g} is {mean / mean_bound:.2f} of the mean tolerance, allowed {MEAN_SHARE}: not rounded to nearest?"
+        return Verdict(False, *numbers, words)
+    return Verdict(True, *numbers, f"worst {ratio[worst]:.2f} of the tolerance")
+
+
+def judge_exact(out: Bits, expected: Bits, dtype: Dtype) -> Verdict:
+    """Bits must be equal, but for the sign of zero: what zero inputs and repeated runs must give."""
+    values, wanted = from_bits(out, dtype), from_bits(expected, dtype)
+    same = (out == expected) | ((values == 0) & (wanted == 0))
+    error = np.abs(np.nan_to_num(values, nan=np.inf) - np.nan_to_num(wanted, nan=np.inf))
+    error = np.nan_to_num(error, nan=0.0)
+    if same.all():
+        return Verdict(True, 0.0, 0.0, 0.0, "exact")
+    place = np.unravel_index(int(np.argmin(same)), same.shape)
+    words = f"{int((~same).sum())} of {same.size} differ; first at {tuple(map(int, place))}: {values[place]:.6g}, must be {wanted[place]:.6g}"
+    return Verdict(False, float(error.max()), float(error.mean()), 0.0, words)
+
+
+def _nan_verdict(wrong: np.ndarray, reference: Doubles, max_err: float, mean_err: float, bound: float) -> Verdict | None:
+    if not wrong.any():
+        return None
+    place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+    what = "a number where NaN must be" if np.isnan(reference[place]) else "NaN or never written"
+    words = f"{int(wrong.sum())} of {wrong.size} elements are {what}; first at {tuple(map(int, place))}"
+    return Verdict(False, max_err, mean_err, bound, words)
