@@ -10,6 +10,7 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,10 @@ def table_from(data: Mapping[str, Any], where: str = "table") -> DispatchTable:
     entries = data.get("row")
     rows: list[Row] = []
     specs: dict[str, KernelSpec] = {}
+    answered: set[tuple[str, int]] = set()
     if isinstance(entries, list) and family in QUANTITIES and arch in ARCHES:
         for number, entry in enumerate(entries, 1):
-            reader = _RowReader(family, arch, number, entry, specs)
+            reader = _RowReader(family, arch, number, entry, specs, answered)
             row = reader.read()
             problems += reader.problems
             rows += [row] if row else []
@@ -176,10 +178,23 @@ def _head_problems(data: Mapping[str, Any]) -> list[Problem]:
 
 
 class _RowReader:
-    """Reads one row, collecting its problems."""
+    """Reads one row, collecting its problems.
 
-    def __init__(self, family: str, arch: str, number: int, entry: Any, specs: dict[str, KernelSpec]):
-        self.family, self.arch, self.number, self.entry, self.specs = family, arch, number, entry, specs
+    specs      kernels of the table so far; the row's are added
+    answered   (dtype, N) for which an earlier row always holds, so that this row needs no kernel for them; the row's are added
+    """
+
+    def __init__(
+        self,
+        family: str,
+        arch: str,
+        number: int,
+        entry: Any,
+        specs: dict[str, KernelSpec],
+        answered: set[tuple[str, int]],
+    ):
+        self.family, self.arch, self.number, self.entry = family, arch, number, entry
+        self.specs, self.answered = specs, answered
         self.scope = scope(family, arch)
         self.problems: list[Problem] = []
 
@@ -252,23 +267,28 @@ class _RowReader:
 
     def kernels(self, use: str, condition: Node | None) -> dict[tuple[str, int], str]:
         """Names by (dtype, N) where the condition can hold; with an unreadable condition, all of them, to check the name at least."""
-        if use == TORCH:
-            return {}
         filled = use.replace("{dtype}", "").replace("{N}", "")
         if "{" in filled or "}" in filled:
             self.complain("use", repr(use), "the placeholders {dtype} and {N}, nothing else in braces")
             return {}
         out: dict[tuple[str, int], str] = {}
-        for dtype in DTYPES:
-            for N in rows_range(self.family):
-                if condition is None or True in possible(condition, self.scope.domain(N, dtype)):  # type: ignore[operator]
-                    out[dtype, N] = use.replace("{dtype}", dtype).replace("{N}", str(N))
-        if not out:
+        always: set[tuple[str, int]] = set()
+        reachable = False
+        for dtype, N in product(DTYPES, rows_range(self.family)):
+            truth = frozenset((True,)) if condition is None else possible(condition, self.scope.domain(N, dtype))
+            reachable = reachable or True in truth  # type: ignore[operator]
+            if truth == {True} and condition is not None:
+                always.add((dtype, N))
+            if True in truth and (dtype, N) not in self.answered:  # type: ignore[operator]
+                out[dtype, N] = use.replace("{dtype}", dtype).replace("{N}", str(N))
+        self.answered |= always
+        if use == TORCH:
+            return {}
+        if not reachable:
             span = rows_range(self.family)
             allowed = f"a condition that can hold for an N of {span.start} to {span.stop - 1}"
-            self.complain(
-                "when", f"{self.entry.get('when')!r} holds for no N that {self.family} has", allowed, f'use = "{TORCH}"'
-            )
+            found = f"{self.entry.get('when')!r} holds for no N that {self.family} has"
+            self.complain("when", found, allowed, f'use = "{TORCH}"')
         self.add_specs(out)
         return out
 
