@@ -22,7 +22,7 @@ _CATEGORIES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("global_load_b128", r"(global|flat|buffer)_load_(b128|dwordx4)|LDG\S*\.128"),
         ("global_load_b96", r"(global|flat|buffer)_load_(b96|dwordx3)"),
         ("global_load_b64", r"(global|flat|buffer)_load_(b64|dwordx2)|LDG\S*\.64"),
-        ("global_load_small", r"(global|flat|buffer)_load_\w*([us]byte|[us]short|[uisb](8|16))|LDG\S*\.[US](8|16)"),
+        ("global_load_small", r"(global|flat|buffer)_load_\w*(byte|short|[uisb](8|16))|LDG\S*\.[US](8|16)"),
         ("global_load_b32", r"(global|flat|buffer)_load_(b32|dword)|LDG"),
         ("global_store", r"(global|flat|buffer)_store_|STG"),
         ("global_atomic", r"(global|flat|buffer)_atomic_|ATOMG|RED\b"),

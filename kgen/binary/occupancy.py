@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from kgen.binary.codeobject import KernelResources
     from kgen.spec.arch import ArchFacts
 
-# gfx9: 800 SGPRs a SIMD in granules of 16; with at most 8 waves only a kernel with more than 100 feels it (LLVM getOccupancyWithNumSGPRs)
-_GFX9_SGPR_FILE, _GFX9_SGPR_GRANULE = 800, 16
+# gfx9 has 800 SGPRs a SIMD; with at most 8 waves, only a kernel of more than 100 feels it (LLVM getOccupancyWithNumSGPRs)
+_GFX9_SGPR_FILE = 800
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _groups_by_lds(facts: ArchFacts, lds: int) -> int:
 def _waves_by_sgpr(facts: ArchFacts, sgprs: int) -> int:
     if not facts.name.startswith("gfx9"):
         return facts.max_waves_per_simd  # gfx10 and later give every wave a fixed share
-    return min(facts.max_waves_per_simd, _GFX9_SGPR_FILE // _round_up(max(sgprs, 1), _GFX9_SGPR_GRANULE))
+    return min(facts.max_waves_per_simd, _GFX9_SGPR_FILE // max(sgprs, 1))
 
 
 def _round_up(value: int, step: int) -> int:

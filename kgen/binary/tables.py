@@ -17,6 +17,8 @@ from kgen.errors import MissingPieceError
 _LONGEST = 20  # bytes of the longest instruction, with its literal
 # formats that tinygrad's own decoder leaves out
 _EXTRA = {"rdna3": ("MUBUF",), "rdna4": ("VBUFFER",), "cdna": ()}
+# names that its tables spell unlike LLVM
+_LLVM_NAME = {"v_accvgpr_write": "v_accvgpr_write_b32", "v_accvgpr_read": "v_accvgpr_read_b32"}
 
 
 def installed() -> bool:
@@ -84,6 +86,7 @@ def _mnemonic(instruction: Any) -> str:
         return canonical(instruction.opx.name)
     suffix = "_sdwa" if "SDWA" in kind else "_dpp" if "DPP" in kind else ""
     name = canonical(instruction.op.name)
+    name = _LLVM_NAME.get(name, name)
     return name if name.endswith(suffix) else name + suffix
 
 

@@ -84,6 +84,13 @@ def test_a_kernel_compiled_for_fewer_threads_does_not_run_with_more():
     assert (found.groups_per_cu, found.limited_by) == (0, "threads")
 
 
+@pytest.mark.parametrize(("arch", "sgprs", "waves"), [("gfx942", 100, 8), ("gfx942", 106, 7), ("gfx1151", 106, 16)])
+def test_many_scalar_registers_cost_a_wave_on_gfx9_only(arch, sgprs, waves):
+    """106 and 100 are what the compiler's remark calls 7 and 8 waves for kernels made to need them."""
+    found = occupancy(arch_facts(arch), kernel(8, sgpr=sgprs), arch_facts(arch).wave)
+    assert found.limits["sgpr"] == 4 * waves
+
+
 SOURCE = """
 extern "C" __attribute__((global)) __attribute__((amdgpu_flat_work_group_size(%(threads)d, %(threads)d)))
 void k(const float* x, float* y, int n) {
