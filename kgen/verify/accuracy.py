@@ -101,7 +101,9 @@ def judge(out: Bits, reference: Doubles, magnitude: Doubles, dtype: Dtype, model
     within = float((ratio[finite] <= 1).mean())
     if within < SHARE_WITHIN:
         outside = int((ratio[finite] > 1).sum())
-        return Verdict(False, *numbers, f"{outside} of {count} outside the tolerance; worst {ratio[worst]:.3g} x {place}")
+        return Verdict(
+            False, *numbers, f"{outside} of {count} outside the tolerance; worst {ratio[worst]:.3g} x {place}"
+        )
     if count >= MEAN_FROM and not mean < MEAN_SHARE * mean_bound:
         words = f"mean error {mean:.3g} is {mean / mean_bound:.2f} of the mean tolerance, allowed {MEAN_SHARE}: not rounded to nearest?"
         return Verdict(False, *numbers, words)
@@ -121,7 +123,9 @@ def judge_exact(out: Bits, expected: Bits, dtype: Dtype) -> Verdict:
     return Verdict(False, float(error.max()), float(error.mean()), 0.0, words)
 
 
-def _nan_verdict(wrong: np.ndarray, reference: Doubles, max_err: float, mean_err: float, bound: float) -> Verdict | None:
+def _nan_verdict(
+    wrong: np.ndarray, reference: Doubles, max_err: float, mean_err: float, bound: float
+) -> Verdict | None:
     if not wrong.any():
         return None
     place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)

@@ -92,7 +92,9 @@ def operands(case: Case, dtype: Dtype) -> Operands:
     reference, magnitude = _exact(act_bits, weight_bits, bias, dtype)
     expected = None
     if case.values == "zeros":
-        expected = np.zeros((shape.N, shape.M), np.uint16) if bias is None else np.broadcast_to(bias, (shape.N, shape.M))
+        expected = (
+            np.zeros((shape.N, shape.M), np.uint16) if bias is None else np.broadcast_to(bias, (shape.N, shape.M))
+        )
     return Operands(
         weight=_pad(weight_bits, case.weight_pad),
         act=_pad(act_bits, case.act_pad),
@@ -104,6 +106,22 @@ def operands(case: Case, dtype: Dtype) -> Operands:
         magnitude=magnitude,
         expected=expected,
     )
+
+
+def other_rows(case: Case, data: Operands) -> Operands:
+    """The same problem with the last activation row moved to the front and all others replaced.
+
+    Where no row's result depends on its place or on its neighbours, the first output row must be the old last one, bit for bit; the case's
+    bias must be the same for all rows. `reference` and `magnitude` are the old ones.
+    """
+    assert case.bias != "NM", "the bias would move too"
+    shape, stride = case.shape, data.act_stride
+    rng = np.random.default_rng(case.seed + 1)
+    rows = np.full((shape.N, stride), POISON, np.uint16)
+    noise = HOT_SCALE * rng.standard_normal((shape.N, shape.K), np.float32)
+    rows[:, : shape.K] = to_bits(noise, "fp16")  # any finite patterns do: as bf16 they are of mixed size
+    rows[0, : shape.K] = data.act[(shape.N - 1) * stride :]
+    return replace(data, act=rows.reshape(-1)[: data.act.size].copy())
 
 
 def _exact(act: Bits, weight: Bits, bias: Bits | None, dtype: Dtype) -> tuple[Doubles, Doubles]:

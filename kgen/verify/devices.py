@@ -1,0 +1,169 @@
+"""Where a check runs its launches: the emulator (numpy only) or a GPU behind a runtime driver (torch, imported when it is used)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from kgen.errors import LaunchError, SpecError
+from kgen.runtime.arguments import ArgumentLayout
+from kgen.spec.arch import arch_facts
+from kgen.spec.base import KernelSpec, Launch
+from kgen.spec.problem import GemmShape
+from kgen.verify.cases import Operands
+from kgen.verify.elements import POISON, Bits
+
+if TYPE_CHECKING:
+    from kgen.runtime.driver import Driver
+
+GUARD = 512  # elements of NaN around every buffer on a GPU; a multiple of 16 bytes
+OTHER_ORDER = "random:1"
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What a check watches beside the result. The first four are the emulator's.
+
+    races             two waves touching an LDS byte between two barriers, one of them writing
+    counts            traffic of every launch in `CaseResult.traffic`
+    poison            32-bit pattern in fresh registers and LDS; None: the emulator's NaN
+    max_instructions  wave instructions that one launch may take: a kernel that never ends fails instead of hanging
+    bits              run one case again in another order, without padding and with other rows beside, and compare bits
+    """
+
+    races: bool = True
+    counts: bool = False
+    poison: int | None = None
+    max_instructions: int = 200_000_000
+    bits: bool = True
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One launch's output [N, M]; wave instructions and traffic where they were counted."""
+
+    out: Bits
+    instructions: int | None = None
+    traffic: dict[str, int] | None = None
+
+
+class CheckDevice(Protocol):
+    """What a check needs of a device."""
+
+    name: str
+    arch: str
+    cu: int
+    parallel: bool  # whether kernels may be checked side by side
+
+    def load(self, spec: KernelSpec, image: bytes) -> Any:
+        """A kernel ready to run."""
+
+    def run(
+        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Operands, options: CheckOptions, order: str
+    ) -> Ran:
+        """One launch on fresh memory; `order` is the emulator's schedule. Raises LaunchError when the kernel does not end well."""
+
+
+class EmulatedDevice:
+    """An AMD target's code objects, executed on the CPU. Every access is checked against the exact bytes of its buffer."""
+
+    parallel = True
+
+    def __init__(self, arch: str):
+        facts = arch_facts(arch)
+        if facts.vendor != "amd":
+            raise SpecError(f"the emulator runs AMD targets; {arch} is checked on an NVIDIA GPU")
+        self.arch, self.cu, self.name = arch, facts.cu, "emulator"
+
+    def load(self, spec: KernelSpec, image: bytes) -> Any:
+        """The emulator's module and the spec."""
+        from kgen.emu import Module
+
+        return spec, Module(image, name=spec.name)
+
+    def run(
+        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Operands, options: CheckOptions, order: str
+    ) -> Ran:
+        """One launch on one core (kernels are what runs side by side); inputs are read-only."""
+        from kgen.emu import Options
+
+        spec, module = kernel
+        out = np.full((shape.N, shape.M), POISON, np.uint16)
+        values: dict[str, Any] = {"weight": data.weight, "act": data.act, "bias": data.bias}
+        for array in values.values():
+            if array is not None:
+                array.flags.writeable = False  # a store there is a fault
+        values |= {"out": out, **_values(shape, data, geometry)}
+        watch: dict[str, Any] = {} if options.poison is None else {"poison": options.poison}
+        stats = module.run(
+            spec.name,
+            geometry.grid,
+            geometry.block,
+            [values[arg.name] for arg in spec.args],
+            geometry.lds_bytes,
+            Options(
+                races=options.races,
+                count_memory=options.counts,
+                max_instructions=options.max_instructions,
+                schedule=order,
+                quantum=None if order == "linear" else 37,  # switch waves in the middle of everything
+                threads=1 if order == "linear" else None,
+                **watch,
+            ),
+        )
+        return Ran(out, stats.instructions, asdict(stats.memory) if stats.memory else None)
+
+
+class GpuDevice:
+    """A GPU behind a runtime driver. Buffers lie between NaN guards; what a kernel writes outside its output is found in them."""
+
+    parallel = False
+
+    def __init__(self, driver: Driver):
+        self.driver = driver
+        self.arch, self.cu, self.name = driver.device.arch, driver.device.cu, driver.device.name
+
+    def load(self, spec: KernelSpec, image: bytes) -> Any:
+        """The driver's module and the spec."""
+        return spec, self.driver.load(image, spec.name)
+
+    def run(
+        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Operands, options: CheckOptions, order: str
+    ) -> Ran:
+        """One launch on the current stream, waited for."""
+        spec, module = kernel
+        function = self.driver.function(module, spec.name, geometry.lds_bytes)
+        layout = ArgumentLayout(spec.args)
+        out = self._upload(np.full(shape.N * shape.M, POISON, np.uint16))
+        buffers = {"weight": self._upload(data.weight), "act": self._upload(data.act), "out": out}
+        buffers["bias"] = None if data.bias is None else self._upload(data.bias)
+        values = _values(shape, data, geometry)
+        for name, buffer in buffers.items():
+            values[name] = 0 if buffer is None else buffer.data_ptr() + 2 * GUARD
+        tensors = tuple(buffers[name] for name, _ in layout.pointers)
+        launch = self.driver.guarded(self.driver.bind(function, geometry, layout))
+        launch(self.driver.stream(), tuple(values[arg.name] for arg in spec.args), tensors)
+        whole = out.cpu().numpy().view(np.uint16)
+        if not ((whole[:GUARD] == POISON).all() and (whole[-GUARD:] == POISON).all()):
+            raise LaunchError(f"{spec.name}: wrote outside its output")
+        return Ran(whole[GUARD:-GUARD].reshape(shape.N, shape.M))
+
+    def _upload(self, bits: Bits) -> Any:
+        import torch
+
+        guard = np.full(GUARD, POISON, np.uint16)
+        return torch.from_numpy(np.concatenate((guard, bits, guard)).view(np.int16)).to(self.driver.device.torch_name)
+
+
+def _values(shape: GemmShape, data: Operands, geometry: Launch) -> dict[str, int]:
+    """The scalar arguments by name."""
+    return {
+        "M": shape.M,
+        "K": shape.K,
+        "weight_stride": data.weight_stride,
+        "act_stride": data.act_stride,
+        "bias_stride": data.bias_stride,
+        "groups": geometry.grid[0],
+    }

@@ -1,0 +1,174 @@
+"""Run kernels over their cases and judge what comes back. One `CaseResult` per kernel and case, also where the kernel was stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kgen.build.manifest import KernelEntry, load_manifest
+from kgen.errors import KgenError, WrongArchError
+from kgen.spec.base import KernelSpec
+from kgen.spec.registry import family_class
+from kgen.verify.accuracy import Verdict, judge, judge_exact
+from kgen.verify.cases import Case, Level, Operands, accumulation, cases, operands, other_rows
+from kgen.verify.devices import OTHER_ORDER, CheckDevice, CheckOptions, Ran
+
+Progress = Callable[[int, int, str], None]
+"""(kernels done, kernels in all, name of the last one)."""
+
+DEFAULT = CheckOptions()
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One kernel on one case.
+
+    words         the case; why: what the rules say of it, or what stopped the kernel
+    max_abs_err, mean_abs_err, tolerance   absolute; None where there is no output or it is not finite
+    instructions  wave instructions executed, where they are counted; traffic: bytes and lines, where asked for
+    """
+
+    kernel: str
+    arch: str
+    device: str
+    words: str
+    shape: tuple[int, int, int]
+    seed: int
+    ok: bool
+    why: str
+    max_abs_err: float | None = None
+    mean_abs_err: float | None = None
+    tolerance: float | None = None
+    instructions: int | None = None
+    traffic: dict[str, int] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """A plain dict; `shape` becomes {"M", "N", "K"}."""
+        return {**asdict(self), "shape": dict(zip("MNK", self.shape, strict=True))}
+
+
+def check_kernel(
+    spec: KernelSpec,
+    image: bytes,
+    device: CheckDevice,
+    chosen: Sequence[Case] | None = None,
+    options: CheckOptions = DEFAULT,
+) -> list[CaseResult]:
+    """Run one kernel over `chosen` cases (default: the quick ones) and over its bit comparisons.
+
+    A fault, race or endless loop is a failed result, not an exception. Raises CodeObjectError when the image cannot be loaded at all and
+    WrongArchError when the device runs another target.
+    """
+    if spec.arch != device.arch:
+        raise WrongArchError(f"{spec.name} is built for {spec.arch}; {device.name} runs {device.arch}")
+    check = _Check(spec, device, device.load(spec, image), options)
+    todo = list(cases(spec) if chosen is None else chosen)
+    out = [check.judged(case) for case in todo]
+    if options.bits and todo:
+        out += check.bits(todo[0])
+    return out
+
+
+def check_manifest(
+    folder: Path,
+    device: CheckDevice,
+    level: Level = "quick",
+    names: Iterable[str] | None = None,
+    options: CheckOptions = DEFAULT,
+    progress: Progress | None = None,
+    jobs: int | None = None,
+) -> list[CaseResult]:
+    """Check the built kernels of a build folder (or those in `names`), side by side where the device allows it.
+
+    Results come in the manifest's order. A kernel that was not built, or whose file is damaged, is one failed result.
+    """
+    manifest = load_manifest(folder)
+    wanted = None if names is None else set(names)
+    entries = [entry for entry in manifest.kernels if wanted is None or entry.name in wanted]
+    found: dict[str, list[CaseResult]] = {}
+    with ThreadPoolExecutor(jobs if device.parallel else 1) as pool:
+        running = {pool.submit(_check_entry, entry, folder, device, level, options): entry.name for entry in entries}
+        for future in as_completed(running):
+            found[running[future]] = future.result()
+            if progress is not None:
+                progress(len(found), len(entries), running[future])
+    return [result for entry in entries for result in found[entry.name]]
+
+
+def _check_entry(
+    entry: KernelEntry, folder: Path, device: CheckDevice, level: Level, options: CheckOptions
+) -> list[CaseResult]:
+    try:
+        spec = family_class(entry.family).checked(entry.spec, where=entry.name)
+        return check_kernel(spec, entry.image(folder), device, cases(spec, level), options)
+    except WrongArchError:
+        raise
+    except KgenError as error:
+        return [CaseResult(entry.name, entry.arch, device.name, "load", (0, 0, 0), 0, False, str(error))]
+
+
+class _Check:
+    """One loaded kernel on a device."""
+
+    def __init__(self, spec: KernelSpec, device: CheckDevice, kernel: Any, options: CheckOptions):
+        self.spec, self.device, self.kernel, self.options = spec, device, kernel, options
+
+    def judged(self, case: Case) -> CaseResult:
+        """One case by the accuracy rules; zero inputs by equality."""
+        data = operands(case, self.spec.dtype)
+        try:
+            ran = self._run(case, data)
+        except KgenError as error:
+            return self._result(case, case.title(), Verdict(False, math.nan, math.nan, math.nan, str(error)))
+        if data.expected is not None:
+            verdict = judge_exact(ran.out, data.expected, self.spec.dtype)
+        else:
+            model = accumulation(self.spec, case.shape)
+            verdict = judge(ran.out, data.reference, data.magnitude, self.spec.dtype, model)
+        return self._result(case, case.title(), verdict, ran)
+
+    def bits(self, case: Case) -> list[CaseResult]:
+        """The same sums must give the same bits: in another order of waves, without padding, and with other rows beside."""
+        data, dtype = operands(case, self.spec.dtype), self.spec.dtype
+        bare = replace(case, weight_pad=0, act_pad=0, bias_pad=0)
+        runs: list[tuple[str, Operands, str]] = [
+            ("same bits in another order", data, OTHER_ORDER),
+            ("same bits without padding", operands(bare, dtype), "linear"),
+        ]
+        if case.shape.N > 1:
+            runs.append(("same bits beside other rows", other_rows(case, data), "linear"))
+        out = []
+        try:
+            first = self._run(case, data).out
+            for words, changed, order in runs:
+                ran = self._run(case, changed, order)
+                last = words.endswith("rows")
+                verdict = judge_exact(ran.out[:1], first[-1:], dtype) if last else judge_exact(ran.out, first, dtype)
+                out.append(self._result(case, words, verdict, ran))
+        except KgenError as error:
+            out.append(self._result(case, "same bits", Verdict(False, math.nan, math.nan, math.nan, str(error))))
+        return out
+
+    def _run(self, case: Case, data: Operands, order: str = "linear") -> Ran:
+        geometry = self.spec.launch(case.shape, case.cu or self.device.cu)
+        return self.device.run(self.kernel, geometry, case.shape, data, self.options, order)
+
+    def _result(self, case: Case, words: str, verdict: Verdict, ran: Ran | None = None) -> CaseResult:
+        numbers = (verdict.max_abs_err, verdict.mean_abs_err, verdict.tolerance)
+        return CaseResult(
+            self.spec.name,
+            self.spec.arch,
+            self.device.name,
+            words,
+            (case.shape.M, case.shape.N, case.shape.K),
+            case.seed,
+            verdict.ok,
+            verdict.words,
+            *(value if math.isfinite(value) else None for value in numbers),
+            instructions=ran.instructions if ran else None,
+            traffic=ran.traffic if ran else None,
+        )
