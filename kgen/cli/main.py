@@ -1,0 +1,89 @@
+"""The app: commands, exit codes, and how errors are shown.
+
+Exit codes: 0 done; 1 your input; 2 this machine lacks something; 3 some variants failed, the rest are done; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from kgen import __version__
+from kgen.cli import bench, build, check, dispatch, doctor, isa, render, report, run, shapes, spec, toolchain
+from kgen.errors import KgenError
+
+USAGE_EXIT = 2  # what typer ends with when the words on the command line make no sense; ours is 1
+STOPPED = 130
+DEBUG = "--debug"
+
+app = typer.Typer(
+    name="kgen",
+    help="Specialised HIP kernels from small specs: build, check, explain, run and measure them.",
+    epilog="Exit codes: 0 done, 1 your input, 2 this machine lacks something, 3 some variants failed.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: with rich it costs another 0.1 s
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(build.build)
+app.command()(render.render)
+app.command()(report.report)
+app.command()(isa.isa)
+app.add_typer(dispatch.app, name="dispatch")
+app.command()(check.check)
+app.add_typer(run.app, name="run")
+app.add_typer(bench.app, name="bench")
+app.command()(doctor.doctor)
+app.add_typer(toolchain.app, name="toolchain")
+app.add_typer(spec.app, name="spec")
+app.add_typer(shapes.app, name="shapes")
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error comes from; may stand anywhere.")] = False,
+) -> None:
+    """Specialised HIP kernels from small specs: build, check, explain, run and measure them."""
+    if version:
+        typer.echo(f"kgen {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit code. Errors that kgen raises on purpose are printed as their message alone."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in words
+    try:
+        app([word for word in words if word != DEBUG], prog_name="kgen")
+    except SystemExit as end:
+        return _code(end)
+    except KgenError as error:
+        if debug:
+            raise
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\nkgen: stopped", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _code(end: SystemExit) -> int:
+    code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    if code == STOPPED:
+        print("\nkgen: stopped", file=sys.stderr)
+    return 1 if code == USAGE_EXIT else code
+
+
+def _complain(error: KgenError) -> None:
+    sys.stdout.flush()
+    print(f"{type(error).__name__}: {error}", file=sys.stderr)

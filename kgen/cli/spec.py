@@ -1,0 +1,74 @@
+"""`kgen spec`: what the parameters mean and may be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from kgen.cli import show
+from kgen.cli.options import Arches, AsJson, Families, SpecSet
+from kgen.cli.targets import DEFAULT_SET, arches_of, specs_of
+
+app = typer.Typer(help="What the parameters of the kernels mean and may be.", no_args_is_help=True)
+
+
+@app.command()
+def explain(
+    field: Annotated[
+        str | None, typer.Argument(help="Parameter, such as UNRL. Default: all of them.", metavar="[FIELD]")
+    ] = None,
+    family: Families = None,
+    as_json: AsJson = False,
+) -> None:
+    """A parameter's meaning, allowed values and default; rules that depend on the target answer when a spec is made."""
+    from kgen.errors import Problem, SpecError
+    from kgen.spec.registry import FAMILIES, family_class
+
+    classes = [family_class(name) for name in family or FAMILIES]
+    rows = [row for cls in classes for row in _fields(cls) if field in (None, row["field"])]
+    if not rows:
+        known = ", ".join(dict.fromkeys(name for cls in classes for name in cls.model_fields))
+        raise SpecError("no such parameter", [Problem(("FIELD",), repr(field), known, "case matters")])
+    if as_json:
+        show.print_json(rows)
+    else:
+        show.print_table(rows, ("family", "field", "default", "allowed", "doc"), {"doc": "meaning"})
+
+
+def _fields(cls: Any) -> list[dict[str, Any]]:
+    out = []
+    for name, info in cls.model_fields.items():
+        default = "required" if info.is_required() else "none" if info.default is None else info.default
+        out.append(
+            {
+                "family": cls.family,
+                "field": name,
+                "default": default,
+                "allowed": _allowed(info),
+                "doc": info.description,
+            }
+        )
+    return out
+
+
+def _allowed(info: Any) -> str:
+    extra = info.json_schema_extra
+    if isinstance(extra, dict) and extra.get("among"):
+        return ", ".join(map(str, extra["among"]))
+    low = next((limit.ge for limit in info.metadata if hasattr(limit, "ge")), "")
+    high = next((limit.le for limit in info.metadata if hasattr(limit, "le")), "")
+    return f"{low} to {high}" if info.metadata else "any"
+
+
+@app.command("list")
+def list_specs(
+    arch: Arches = None, spec_set: SpecSet = DEFAULT_SET, family: Families = None, as_json: AsJson = False
+) -> None:
+    """The kernels of a spec set; every rule is checked on the way."""
+    specs = [spec for name in arches_of(arch) for spec in specs_of(name, spec_set, family)]
+    if as_json:
+        show.print_json([{"arch": s.arch, "name": s.name, "family": s.family, "spec": s.model_dump()} for s in specs])
+        return
+    show.print_table([{"arch": s.arch, "kernel": s.name} for s in specs], ("arch", "kernel"))
+    print(show.plural(len(specs), "kernel"))
