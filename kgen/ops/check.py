@@ -1,0 +1,159 @@
+"""What the linear ops accept: one check for the op, its fake and its reference, in the same words and with the same limits.
+
+It looks at shapes, strides, types and devices only, so it also runs on fake tensors; addresses are the op's own last look.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgen.errors import OpError, Problem
+from kgen.spec.problem import GemmShape
+from kgen.spec.wvsplitk import PIECE
+
+DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+ALIGNMENT = 16  # bytes; kernels load rows 16 bytes at a time
+MAX_STRIDE = 1 << 28  # elements; the kernels' offsets inside eight rows are 32-bit
+
+
+@dataclass(frozen=True)
+class LinearProblem:
+    """A checked linear problem: sizes, output shape, and row strides in elements. `bias_stride` is 0 for one row for all."""
+
+    shape: GemmShape
+    out_shape: tuple[int, ...]
+    weight_stride: int
+    act_stride: int
+    bias_stride: int
+
+
+def check_linear(op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> LinearProblem:
+    """The problem that these tensors pose; raises OpError with everything that is wrong with them.
+
+    x       [..., K], bf16 or fp16, elements of a row side by side, rows at one distance that is a multiple of 8 elements
+    weight  [M, K], same type and device, rows likewise
+    bias    none, [M], or one row per row of x: [N, M] or x's leading sizes and M
+    Where K is not a multiple of 8 the row distances do not matter: torch answers.
+    """
+    problems = [*_types(x, weight, bias), *_ranks(x, weight)]
+    if not problems:
+        problems = [*_sizes(x, weight, bias), *_differentiated(x, weight, bias)]
+    if problems:
+        raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", problems)
+    lead = tuple(x.shape[:-1])
+    rows = 1
+    for size in lead:
+        rows *= size
+    M, K = weight.shape
+    found: list[Problem] = []
+    by_pieces = K % PIECE == 0
+    act_stride = _row_stride("x", x, K, by_pieces, found)
+    weight_stride = _row_stride("weight", weight, K, by_pieces, found)
+    bias_stride = 0
+    if bias is not None:
+        bias_stride = 0 if bias.dim() == 1 else _row_stride("bias", bias, M, False, found)
+    if found:
+        raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", found)
+    return LinearProblem(GemmShape(M, rows, K), (*lead, M), weight_stride, act_stride, bias_stride)
+
+
+def _types(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
+    out = []
+    if x.dtype not in DTYPES:
+        allowed = " or ".join(map(str, DTYPES))
+        out.append(Problem(("x.dtype",), str(x.dtype), allowed, "x.to(torch.bfloat16)"))
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype != x.dtype:
+            out.append(Problem((f"{name}.dtype",), str(tensor.dtype), f"{x.dtype}, as x"))
+        if tensor is not None and tensor.device != x.device:
+            out.append(Problem((f"{name}.device",), str(tensor.device), f"{x.device}, where x is"))
+    return out
+
+
+def _ranks(x: Tensor, weight: Tensor) -> list[Problem]:
+    out = []
+    if x.dim() < 1:
+        out.append(Problem(("x.shape",), "a scalar", "[..., K]"))
+    if weight.dim() != 2:
+        out.append(Problem(("weight.shape",), _shape(weight), "[M, K]"))
+    return out
+
+
+def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
+    out = []
+    M, K = weight.shape
+    if x.shape[-1] != K:
+        out.append(Problem(("x.shape", "weight.shape"), f"{_shape(x)} and {_shape(weight)}", "the same last size K"))
+    if bias is not None:
+        rows = 1
+        for size in x.shape[:-1]:
+            rows *= size
+        shapes = dict.fromkeys([(M,), (rows, M), (*x.shape[:-1], M)])
+        if tuple(bias.shape) not in shapes:
+            allowed = " or ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes)
+            out.append(Problem(("bias.shape",), _shape(bias), allowed))
+    return out
+
+
+def _differentiated(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
+    if not torch.is_grad_enabled():
+        return []
+    named = (("x", x), ("weight", weight), ("bias", bias))
+    wanting = [name for name, tensor in named if tensor is not None and tensor.requires_grad]
+    if not wanting:
+        return []
+    hint = "with torch.inference_mode():, or torch.no_grad()"
+    return [Problem(("requires_grad",), ", ".join(wanting), "no gradients: the op is for inference", hint)]
+
+
+def _row_stride(name: str, tensor: Tensor, width: int, by_pieces: bool, problems: list[Problem]) -> int:
+    """Distance of a tensor's rows in elements when all its leading sizes are taken as rows; adds what is wrong to `problems`.
+
+    width      elements of a row, the distance that is answered when there is at most one row
+    by_pieces  whether the distance must be a multiple of 8 elements
+    """
+    shape, strides = tensor.shape, tensor.stride()
+    if tensor.numel() == 0:
+        return width
+    if shape[-1] > 1 and strides[-1] != 1:
+        found = f"stride {strides[-1]} between the elements of a row"
+        problems.append(Problem((f"{name}.stride",), found, "1", f"{name}.contiguous()"))
+        return width
+    outer = [(size, stride) for size, stride in zip(shape[:-1], strides[:-1], strict=True) if size != 1]
+    for (_, stride), (inner_size, inner_stride) in itertools.pairwise(outer):
+        if stride != inner_size * inner_stride:
+            found = f"sizes {_shape(tensor)} with strides ({', '.join(map(str, strides))}): rows at no one distance"
+            problems.append(
+                Problem((f"{name}.stride",), found, "leading sizes that fold into one", f"{name}.contiguous()")
+            )
+            return width
+    stride = outer[-1][1] if outer else width
+    if by_pieces and stride % PIECE:
+        allowed = f"a multiple of {PIECE}: rows are read {ALIGNMENT} bytes at a time"
+        problems.append(Problem((f"{name}.stride",), f"rows {stride} elements apart", allowed, f"{name}.contiguous()"))
+    if stride >= MAX_STRIDE:
+        problems.append(Problem((f"{name}.stride",), f"rows {stride} elements apart", f"below {MAX_STRIDE}"))
+    return stride
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"[{', '.join(map(str, tensor.shape))}]"
+
+
+def alignment_error(op: str, **tensors: Tensor) -> OpError:
+    """The error for tensors that do not begin at a multiple of 16 bytes."""
+    problems = [
+        Problem(
+            (f"{name}.data_ptr()",),
+            f"{tensor.data_ptr() % ALIGNMENT} bytes past a multiple of {ALIGNMENT}",
+            f"a multiple of {ALIGNMENT}: rows are read {ALIGNMENT} bytes at a time",
+            f"{name}.clone()",
+        )
+        for name, tensor in tensors.items()
+        if tensor.data_ptr() % ALIGNMENT
+    ]
+    return OpError(f"torch.ops.kgen.{op}: not possible with these tensors", problems)

@@ -1,0 +1,120 @@
+"""torch.ops.kgen.wvsplitk on real tensors: the first call with a shape makes a plan, later ones look it up and launch.
+
+The eager path is all there is between a model and a 2 us kernel, so it does only what can differ between two calls with one key: new
+addresses, their alignment, the current stream, one allocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgen.ops.check import ALIGNMENT, DTYPES, LinearProblem, alignment_error, check_linear
+from kgen.ops.reference import linear_torch
+from kgen.runtime import session
+from kgen.runtime.launch import Kernel
+from kgen.runtime.library import Library
+from kgen.spec.wvsplitk import PIECE
+
+FAMILY = "wvsplitk"
+PLANS_LIMIT = 1 << 14  # prompts of every length would fill memory otherwise
+
+Plan = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+
+
+def wvsplitk(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The op below autograd; see `kgen.ops.check.check_linear` for what it takes."""
+    key = (
+        x.shape,
+        x.stride(),
+        weight.shape,
+        weight.stride(),
+        x.dtype,
+        weight.dtype,
+        x.device,
+        weight.device,
+        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.device),
+        (weight.requires_grad or x.requires_grad or (bias is not None and bias.requires_grad))
+        and torch.is_grad_enabled(),
+    )
+    plan = session.plans.get(key)
+    if plan is None:
+        plan = _plan(key, x, weight, bias)
+    return plan(x, weight, bias)
+
+
+def _plan(key: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Plan:
+    """Check the tensors, ask the table, load the kernel; what comes out is good for every call with this key."""
+    plans = session.plans  # before the library is looked up: a load in between drops this plan with the old dictionary
+    problem = check_linear(FAMILY, x, weight, bias)
+    library = session.library_on(x.device.type, x.get_device())
+    plan = library.driver.guarded(_answer(library, problem, x))
+    if len(plans) >= PLANS_LIMIT:
+        plans.clear()
+    plans[key] = plan
+    return plan
+
+
+def _answer(library: Library, problem: LinearProblem, x: Tensor) -> Plan:
+    shape = problem.shape
+    if shape.M == 0 or shape.N == 0:
+        return lambda x, weight, bias: x.new_empty(problem.out_shape)
+    # Nothing to reduce: the table has no sizes below 1.
+    kernel = library.pick(FAMILY, shape, DTYPES[x.dtype]) if shape.K else None
+    if kernel is None:
+        return _torch_plan(library)
+    return _kernel_plan(library, kernel, problem, x.dtype, x.device)
+
+
+def _torch_plan(library: Library) -> Plan:
+    count = library.count_torch(FAMILY).add
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        count()
+        return linear_torch(x, weight, bias)
+
+    return run
+
+
+def _kernel_plan(
+    library: Library, kernel: Kernel, problem: LinearProblem, dtype: torch.dtype, device: torch.device
+) -> Plan:
+    shape, driver = problem.shape, library.driver
+    geometry = kernel.spec.launch(shape, driver.device.cu)  # type: ignore[attr-defined]
+    sizes = (shape.M, shape.K, problem.weight_stride, problem.act_stride, problem.bias_stride, geometry.grid[0])
+    launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
+    new_output = _allocator(problem.out_shape, dtype, device)
+    mask = ALIGNMENT - 1
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        weight_at, x_at = weight.data_ptr(), x.data_ptr()
+        if (weight_at | x_at) & mask:
+            raise alignment_error(FAMILY, x=x, weight=weight)
+        out = new_output()
+        values = (weight_at, x_at, 0 if bias is None else bias.data_ptr(), out.data_ptr(), *sizes)
+        launch(stream(), values, (weight, x, bias, out))
+        count()
+        return out
+
+    return run
+
+
+def _allocator(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
+    """torch.empty for one shape, by the entry that torch's own compiled programs use where there is one: a third of the time."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    stride = tuple(reversed(strides))
+    from torch._C._dynamo import guards
+
+    direct = getattr(guards, f"_empty_strided_{device.type}", None)
+    if direct is not None:
+        return lambda: direct(shape, stride, dtype)
+    return lambda: torch.empty_strided(shape, stride, dtype=dtype, device=device)
+
+
+assert PIECE * 2 == ALIGNMENT  # elements of 16 bits
