@@ -2,7 +2,8 @@
 
 Blocks from branch targets, dominators by iteration in reverse post-order (Cooper, Harvey, Kennedy: "A Simple, Fast Dominance Algorithm"),
 natural loops from back edges; loops with one header are one loop. The hot loop is the innermost one that holds at least a quarter of the
-multiply work, preferring one with global loads. Conditional blocks inside a loop belong to it.
+multiply work, preferring one with global loads; of several side by side, the one with the most multiplies. Conditional blocks inside a
+loop belong to it.
 """
 
 from __future__ import annotations
@@ -128,15 +129,17 @@ def hot_loop(instructions: Sequence[Instruction], multiply_pattern: str) -> list
     if not total:
         return None
     blocks = blocks_of(instructions)
-    best: tuple[tuple[bool, int], list[Instruction]] | None = None
+    found = []
     for loop in natural_loops(blocks):
         body = loop_instructions(loop, blocks, instructions)
-        if count_matching(body, multiply_pattern) < _HOT_SHARE * total:
-            continue
-        key = (not any(_GLOBAL_LOAD.match(each.mnemonic) for each in body), len(body))
-        if best is None or key < best[0]:
-            best = (key, body)
-    return best[1] if best else None
+        multiplies = count_matching(body, multiply_pattern)
+        if multiplies >= _HOT_SHARE * total:
+            loads = any(_GLOBAL_LOAD.match(each.mnemonic) for each in body)
+            found.append((loop, body, multiplies, loads))
+    loading = [entry for entry in found if entry[3]] or found
+    innermost = [entry for entry in loading if not any(other[0].blocks < entry[0].blocks for other in loading)]
+    # a kernel may have a loop for the bulk and another for the rest of K: the bulk has more to multiply
+    return max(innermost, key=lambda entry: (entry[2], -len(entry[1])))[1] if innermost else None
 
 
 def _reverse_post_order(blocks: Sequence[Block]) -> list[int]:

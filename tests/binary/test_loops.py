@@ -78,6 +78,21 @@ def test_without_any_global_load_the_innermost_is_taken():
     assert [i.address // 4 for i in loop] == [3, 4, 5, 6, 7, 8, 9]
 
 
+def test_of_two_loops_side_by_side_the_one_that_multiplies_more_is_hot():
+    """The bulk of K and its rest: the rest is the smaller loop, and not the hot one."""
+    text = """
+    bulk: global_load_b128
+        v_fmac_f32
+        v_fmac_f32
+        s_cbranch_scc1 bulk
+    rest: global_load_b128
+        v_fmac_f32
+        s_cbranch_scc1 rest
+        s_endpgm
+    """
+    assert [i.address // 4 for i in hot_loop(listing(text), MULTIPLY)] == [0, 1, 2, 3]
+
+
 def test_a_loop_with_less_than_a_quarter_of_the_multiplies_is_not_hot():
     outside = "v_fmac_f32\n" * 13
     assert hot_loop(listing(NESTED.replace("s_endpgm", outside + "s_endpgm")), MULTIPLY) is None
