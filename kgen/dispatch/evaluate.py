@@ -7,6 +7,7 @@ product that could pass 64 bits are refused when the table is read, so a conditi
 from __future__ import annotations
 
 import difflib
+import functools
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Range:
 
 Domain = Mapping[str, "Range | frozenset[str] | frozenset[bool]"]
 Value = Range | frozenset[str] | frozenset[bool]
+Closure = Callable[[Mapping[str, Any]], Any]
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -205,7 +207,7 @@ def _ordered(op: str, left: Value, right: Value) -> frozenset[bool]:
     return frozenset(_OPERATORS[op](a, b) for a, b in ends)
 
 
-def closure(node: Node) -> Callable[[Mapping[str, Any]], Any]:
+def closure(node: Node) -> Closure:
     """The tree as a Python function of its names' values. The tree must have passed `possible`."""
     match node:
         case Constant(value=value):
@@ -224,19 +226,25 @@ def closure(node: Node) -> Callable[[Mapping[str, Any]], Any]:
             apply, parts = _CALLS[function], [closure(arg) for arg in args]
             return lambda env: apply(*[part(env) for part in parts])
         case Junction(op=op, items=items):
-            parts, all_or_any = [closure(item) for item in items], all if op == "and" else any
-            return lambda env: all_or_any(part(env) for part in parts)
+            parts = [closure(item) for item in items]
+            return functools.reduce(_both if op == "and" else _either, parts)
         case Member(item=item, options=options, negated=negated):
             inner, parts = closure(item), [closure(option) for option in options]
             return lambda env: (inner(env) in [part(env) for part in parts]) != negated
         case Compare(first=first, rest=rest):
             operands = [closure(first), *(closure(operand) for _, operand in rest)]
             steps = [_binary(_OPERATORS[op], a, b) for (op, _), (a, b) in zip(rest, pairwise(operands), strict=True)]
-            return steps[0] if len(steps) == 1 else lambda env: all(step(env) for step in steps)
+            return functools.reduce(_both, steps)
     raise AssertionError(node)
 
 
-def _binary(
-    apply: Callable[[Any, Any], Any], left: Callable[..., Any], right: Callable[..., Any]
-) -> Callable[..., Any]:
+def _binary(apply: Callable[[Any, Any], Any], left: Closure, right: Closure) -> Closure:
     return lambda env: apply(left(env), right(env))
+
+
+def _both(left: Closure, right: Closure) -> Closure:
+    return lambda env: left(env) and right(env)
+
+
+def _either(left: Closure, right: Closure) -> Closure:
+    return lambda env: left(env) or right(env)

@@ -335,21 +335,22 @@ def to_text(node: Node) -> str:
     raise AssertionError(node)
 
 
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes right below, in reading order."""
+    match node:
+        case Call(args=nodes) | Junction(items=nodes):
+            return nodes
+        case Negative(operand=operand) | Not(operand=operand):
+            return (operand,)
+        case Arithmetic(left=left, right=right):
+            return (left, right)
+        case Compare(first=first, rest=rest):
+            return (first, *(operand for _, operand in rest))
+        case Member(item=item, options=options):
+            return (item, *options)
+    return ()
+
+
 def names_in(node: Node) -> list[Name]:
     """Every name in the tree, in reading order, repeated as often as it stands there."""
-    match node:
-        case Name():
-            return [node]
-        case Call(args=nodes) | Junction(items=nodes):
-            pass
-        case Negative(operand=operand) | Not(operand=operand):
-            nodes = (operand,)
-        case Arithmetic(left=left, right=right):
-            nodes = (left, right)
-        case Compare(first=first, rest=rest):
-            nodes = (first, *(operand for _, operand in rest))
-        case Member(item=item, options=options):
-            nodes = (item, *options)
-        case _:
-            nodes = ()
-    return [name for child in nodes for name in names_in(child)]
+    return [node] if isinstance(node, Name) else [name for child in children(node) for name in names_in(child)]

@@ -56,6 +56,8 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {"wvsplitk": _SKINNY}
 class Scope:
     """Names of one family on one target: facts as constants, quantities as formulas over sizes and facts."""
 
+    family: str
+    arch: str
     facts: Mapping[str, int | bool]
     quantities: tuple[Quantity, ...]
     trees: Mapping[str, Node]
@@ -70,19 +72,20 @@ class Scope:
 
     def domain(self, N: int | None = None, dtype: str | None = None) -> Domain:
         """What each name can be, for every problem or for those of one N or dtype."""
-        size = Range(1, SIZE_MAX)
-        names: dict[str, Value] = {
-            "M": size,
-            "N": size if N is None else Range(N, N),
-            "K": size,
-            "cu": Range(1, CU_MAX),
-        }
-        names["dtype"] = frozenset(DTYPES if dtype is None else (dtype,))
-        for name, value in self.facts.items():
-            names[name] = frozenset((value,)) if isinstance(value, bool) else Range(value, value)
-        for name, tree in self.trees.items():
-            names[name] = possible(tree, names)
-        return names
+        return _domain(self.family, self.arch, N, dtype)
+
+
+@cache
+def _domain(family: str, arch: str, N: int | None, dtype: str | None) -> Domain:
+    names_of = scope(family, arch)
+    size = Range(1, SIZE_MAX)
+    names: dict[str, Value] = {"M": size, "N": size if N is None else Range(N, N), "K": size, "cu": Range(1, CU_MAX)}
+    names["dtype"] = frozenset(DTYPES if dtype is None else (dtype,))
+    for name, value in names_of.facts.items():
+        names[name] = frozenset((value,)) if isinstance(value, bool) else Range(value, value)
+    for name, tree in names_of.trees.items():
+        names[name] = possible(tree, names)
+    return names
 
 
 def facts_named(facts: ArchFacts) -> dict[str, int | bool]:
@@ -97,4 +100,4 @@ def scope(family: str, arch: str) -> Scope:
     quantities = QUANTITIES[family]
     trees = {quantity.name: parse(quantity.formula) for quantity in quantities}
     formulas = tuple((name, closure(tree)) for name, tree in trees.items())
-    return Scope(facts_named(arch_facts(arch)), quantities, trees, formulas)
+    return Scope(family, arch, facts_named(arch_facts(arch)), quantities, trees, formulas)

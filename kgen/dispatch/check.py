@@ -1,0 +1,226 @@
+"""What is wrong with a table that reads well: rows never reached, shapes with no row, kernels that do not fit or do not exist, old evidence.
+
+Rows are judged by evaluating the table over shapes on both sides of every boundary that its conditions draw, and over layers of real models.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
+
+from kgen.dispatch.because import Measured, Model, evidence_digest
+from kgen.dispatch.grid import boundary_shapes, model_grid
+from kgen.dispatch.match import _fitting, family_cu
+from kgen.dispatch.table import DispatchTable, Row
+from kgen.errors import Problem
+from kgen.spec.base import KernelSpec
+from kgen.spec.problem import GemmShape
+
+Severity = Literal["error", "warning"]
+Kind = Literal["unreached", "no_row", "unfit", "not_built", "not_in_set", "stale"]
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `check` found; `row` is its number, or None when it concerns the table."""
+
+    severity: Severity
+    kind: Kind
+    row: int | None
+    problem: Problem
+
+    def lines(self) -> list[str]:
+        """As the command line prints it."""
+        place = f"row {self.row}" if self.row else "table"
+        return [f"{self.severity}: {place}", *self.problem.lines()]
+
+    def as_data(self) -> dict[str, Any]:
+        """For --json."""
+        problem = self.problem
+        words = {
+            "fields": list(problem.fields),
+            "found": problem.found,
+            "allowed": problem.allowed,
+            "next": problem.next,
+        }
+        return {"severity": self.severity, "kind": self.kind, "row": self.row, **words}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check saw.
+
+    findings   in the order of the rows
+    shapes     shapes that were tried, of which `layers` are layers of real models
+    rows       row number -> shapes that it answered
+    evidence   kind of evidence (or "torch") -> layer shapes answered by it: how much rests on defaults
+    """
+
+    findings: tuple[Finding, ...]
+    shapes: int
+    layers: int
+    rows: dict[int, int]
+    evidence: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error; warnings may be there."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def as_data(self) -> dict[str, Any]:
+        """For --json."""
+        found = [finding.as_data() for finding in self.findings]
+        return {"ok": self.ok, "findings": found, "shapes": self.shapes, "layers": self.layers} | {
+            "rows": self.rows,
+            "evidence": self.evidence,
+        }
+
+
+@dataclass
+class _Seen:
+    """What evaluating the grid brought together."""
+
+    answered: Counter[int] = field(default_factory=Counter)  # row -> shapes
+    taken: dict[int, Counter[int]] = field(
+        default_factory=dict
+    )  # row -> rows before it that took a shape where it holds
+    unfit: dict[tuple[int, str], list[tuple[GemmShape, Problem]]] = field(default_factory=dict)
+    orphans: list[tuple[GemmShape, str]] = field(default_factory=list)
+    shapes: int = 0
+
+
+def check(
+    table: DispatchTable,
+    *,
+    layers: Iterable[tuple[int, int]] | None = None,
+    built: Container[str] | None = None,
+    in_set: Container[str] | None = None,
+    digest_of: Callable[[KernelSpec], str] | None = None,
+) -> Report:
+    """Check a table.
+
+    layers      (M, K) of layers to try; None: all of specs/shapes
+    built       names of the kernels that are built; None: do not ask
+    in_set      names of the kernels of the default spec set; None: do not ask
+    digest_of   digest of a spec's source as it is now; None: render it
+    """
+    layer_shapes = list(model_grid(table, _shipped_layers() if layers is None else layers))
+    seen, kinds = _Seen(), Counter[str]()
+    for index, (shape, dtype) in enumerate(chain(layer_shapes, boundary_shapes(table))):
+        row = _try_shape(table, shape, dtype, seen)
+        if row is not None and index < len(layer_shapes):
+            kinds["torch" if row.torch else row.because.kind] += 1
+    findings = [
+        *_coverage(table, seen),
+        *_existence(table, built, in_set),
+        *_ages(table, digest_of or _rendered_digest),
+    ]
+    findings.sort(key=lambda finding: finding.row or 0)
+    return Report(tuple(findings), seen.shapes, len(layer_shapes), dict(sorted(seen.answered.items())), dict(kinds))
+
+
+def _shipped_layers() -> list[tuple[int, int]]:
+    from kgen.spec.shapes import all_shapes
+
+    return [(shape.M, shape.K) for shape in all_shapes()]
+
+
+def _rendered_digest(spec: KernelSpec) -> str:
+    from kgen.render.source import render
+
+    return render(spec).digest
+
+
+def _try_shape(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) -> Row | None:
+    """Evaluate every row for a shape, note what happens, and answer the row that wins."""
+    env = table.scope.environment(shape, dtype, family_cu(table))
+    seen.shapes += 1
+    winner: Row | None = None
+    for row in table.rows:
+        if winner is not None and row.number in seen.answered:
+            continue  # reached before: who takes its shapes is of no interest
+        if not row.holds(env):
+            continue
+        if winner is not None:
+            seen.taken.setdefault(row.number, Counter())[winner.number] += 1
+            continue
+        winner = row
+        if not row.torch:
+            name, _, problem = _fitting(table, row, shape, dtype)
+            if problem is not None:
+                seen.unfit.setdefault((row.number, name), []).append((shape, problem))
+    if winner is None:
+        seen.orphans.append((shape, dtype))
+    else:
+        seen.answered[winner.number] += 1
+    return winner
+
+
+def _words(shape: GemmShape) -> str:
+    return f"M {shape.M} N {shape.N} K {shape.K}"
+
+
+def _coverage(table: DispatchTable, seen: _Seen) -> Iterable[Finding]:
+    for row in table.rows:
+        if row.number in seen.answered:
+            continue
+        takers = sorted(seen.taken.get(row.number, ()))
+        if takers:
+            found = f"never reached: rows {', '.join(map(str, takers))} take every shape where it holds"
+        else:
+            found = f"never holds over {seen.shapes} shapes: {row.when}"
+        problem = Problem(("when",), found, "a row that answers some shape", "move it up, correct it, or delete it")
+        yield Finding("error", "unreached", row.number, problem)
+    for (number, name), cases in seen.unfit.items():
+        shape, problem = cases[0]
+        found = f"holds for {_words(shape)} ({len(cases)} shapes tried), but {name} does not fit: {problem.found}"
+        cure = Problem(("when",), found, problem.allowed, "say so in `when`")
+        yield Finding("error", "unfit", number, cure)
+    if seen.orphans:
+        few = "; ".join(f"{_words(shape)} {dtype}" for shape, dtype in seen.orphans[:_EXAMPLES])
+        found = f"no row for {len(seen.orphans)} of {seen.shapes} shapes: {few}"
+        cure = Problem(("row",), found, "an answer for every shape", 'end with a row  when = "true", use = "torch"')
+        yield Finding("error", "no_row", None, cure)
+
+
+def _existence(table: DispatchTable, built: Container[str] | None, in_set: Container[str] | None) -> Iterable[Finding]:
+    asked: tuple[tuple[Kind, Container[str] | None, str, str], ...] = (
+        ("not_built", built, "not built", f"kgen build --arch {table.arch} --family {table.family}"),
+        ("not_in_set", in_set, "not in the default spec set", f"add it to specs/{table.family}.toml"),
+    )
+    for kind, names, words, cure in asked:
+        if names is None:
+            continue
+        for row in table.rows:
+            missing = [name for name in dict.fromkeys(row.kernels.values()) if name not in names]
+            if missing:
+                more = f" and {len(missing) - 1} more of this row" if len(missing) > 1 else ""
+                yield Finding("error", kind, row.number, Problem(("use",), f"{missing[0]}{more}: {words}", "", cure))
+
+
+def _ages(table: DispatchTable, digest_of: Callable[[KernelSpec], str]) -> Iterable[Finding]:
+    for row in table.rows:
+        now = current_digest(table, row, digest_of)
+        if now is None or now.startswith(row.because.source) or row.because.source.startswith(now):
+            continue
+        found = f"{row.because.kind} with source {row.because.source}; the kernels' source is {now} now"
+        cure = "measure again, then write the new digest"
+        yield Finding("warning", "stale", row.number, Problem(("because.source",), found, now, cure))
+
+
+def current_digest(table: DispatchTable, row: Row, digest_of: Callable[[KernelSpec], str] | None = None) -> str | None:
+    """What `because.source` of a measured or modelled row would be with the kernels' present source; None for other rows."""
+    if not isinstance(row.because, (Measured, Model)) or row.torch:
+        return None
+    names = dict.fromkeys(row.kernels.values())
+    return evidence_digest([(digest_of or _rendered_digest)(table.specs[name]) for name in names])
+
+
+def is_stale(table: DispatchTable, row: Row) -> bool | None:
+    """Whether the kernels' source has changed since the row's evidence; None when the evidence does not rest on a source."""
+    now = current_digest(table, row)
+    return None if now is None else not (now.startswith(row.because.source) or row.because.source.startswith(now))
