@@ -14,7 +14,9 @@ __all__ = ["__version__", "load", "warm_up"]
 def __getattr__(name: str) -> Any:
     """`load` and `warm_up` come from the runtime, which needs torch, when they are first used."""
     if name in ("load", "warm_up"):
-        import kgen.ops  # registers torch.ops.kgen.*
+        from importlib import import_module
+
+        import_module("kgen.ops")  # registers torch.ops.kgen.*
         from kgen.runtime import session
 
         return getattr(session, name)

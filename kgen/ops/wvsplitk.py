@@ -34,11 +34,10 @@ def wvsplitk(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight.stride(),
         x.dtype,
         weight.dtype,
-        x.device,
-        weight.device,
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.device),
-        (weight.requires_grad or x.requires_grad or (bias is not None and bias.requires_grad))
-        and torch.is_grad_enabled(),
+        x.get_device(),
+        weight.get_device(),
+        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
+        torch.is_grad_enabled(),
     )
     plan = session.plans.get(key)
     if plan is None:
@@ -52,6 +51,8 @@ def _plan(key: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Plan:
     problem = check_linear(FAMILY, x, weight, bias)
     library = session.library_on(x.device.type, x.get_device())
     plan = library.driver.guarded(_answer(library, problem, x))
+    if torch.is_grad_enabled():
+        plan = _checking_gradients(plan)
     if len(plans) >= PLANS_LIMIT:
         plans.clear()
     plans[key] = plan
@@ -66,7 +67,7 @@ def _answer(library: Library, problem: LinearProblem, x: Tensor) -> Plan:
     kernel = library.pick(FAMILY, shape, DTYPES[x.dtype]) if shape.K else None
     if kernel is None:
         return _torch_plan(library)
-    return _kernel_plan(library, kernel, problem, x.dtype, x.device)
+    return _kernel_plan(library, kernel, problem, x)
 
 
 def _torch_plan(library: Library) -> Plan:
@@ -79,21 +80,20 @@ def _torch_plan(library: Library) -> Plan:
     return run
 
 
-def _kernel_plan(
-    library: Library, kernel: Kernel, problem: LinearProblem, dtype: torch.dtype, device: torch.device
-) -> Plan:
+def _kernel_plan(library: Library, kernel: Kernel, problem: LinearProblem, x: Tensor) -> Plan:
     shape, driver = problem.shape, library.driver
-    geometry = kernel.spec.launch(shape, driver.device.cu)  # type: ignore[attr-defined]
+    geometry = kernel.spec.launch(shape, driver.device.cu)
     sizes = (shape.M, shape.K, problem.weight_stride, problem.act_stride, problem.bias_stride, geometry.grid[0])
     launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
-    new_output = _allocator(problem.out_shape, dtype, device)
+    out_shape, out_stride, dtype = problem.out_shape, _contiguous(problem.out_shape), x.dtype
+    empty = _empty_on(x.device)
     mask = ALIGNMENT - 1
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         weight_at, x_at = weight.data_ptr(), x.data_ptr()
         if (weight_at | x_at) & mask:
             raise alignment_error(FAMILY, x=x, weight=weight)
-        out = new_output()
+        out = empty(out_shape, out_stride, dtype)
         values = (weight_at, x_at, 0 if bias is None else bias.data_ptr(), out.data_ptr(), *sizes)
         launch(stream(), values, (weight, x, bias, out))
         count()
@@ -102,19 +102,34 @@ def _kernel_plan(
     return run
 
 
-def _allocator(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
-    """torch.empty for one shape, by the entry that torch's own compiled programs use where there is one: a third of the time."""
+def _checking_gradients(plan: Plan) -> Plan:
+    """A plan for calls with gradients enabled: whether a tensor wants one can differ between two calls with one key."""
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad):
+            check_linear(FAMILY, x, weight, bias)
+        return plan(x, weight, bias)
+
+    return run
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a contiguous tensor."""
     strides, step = [], 1
     for size in reversed(shape):
         strides.append(step)
         step *= size
-    stride = tuple(reversed(strides))
+    return tuple(reversed(strides))
+
+
+def _empty_on(device: torch.device) -> Callable[[tuple[int, ...], tuple[int, ...], torch.dtype], Tensor]:
+    """torch.empty_strided on a device, by the entry that torch's own compiled programs use where there is one: a third of the time."""
     from torch._C._dynamo import guards
 
-    direct = getattr(guards, f"_empty_strided_{device.type}", None)
-    if direct is not None:
-        return lambda: direct(shape, stride, dtype)
-    return lambda: torch.empty_strided(shape, stride, dtype=dtype, device=device)
+    def plain(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+
+    return getattr(guards, f"_empty_strided_{device.type}", plain)
 
 
 assert PIECE * 2 == ALIGNMENT  # elements of 16 bits

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from kgen.errors import CodeObjectError, LaunchError, MissingPieceError
 from kgen.runtime.arguments import ArgumentBuffers, ArgumentLayout
 from kgen.runtime.driver import Device, LaunchCall
+from kgen.runtime.streams import is_capturing, on_device, torch_stream
 from kgen.spec.base import Launch
 
 _END = 0  # CU_LAUNCH_PARAM_END; HIP's is 3
@@ -54,6 +55,7 @@ class CudaDriver:
         self._context = self._checked(str(self.device), cuda.cuDevicePrimaryCtxRetain(device))
         self._buffers = ArgumentBuffers(_END, self._enter_thread)
         self._streams: dict[int, Any] = {}
+        self.stream = torch_stream(ordinal)
 
     def load(self, image: bytes, what: str) -> Any:
         """A module from the bytes of a cubin, which are copied by the driver."""
@@ -99,22 +101,12 @@ class CudaDriver:
 
         return launch
 
-    def stream(self) -> int:
-        """Raw CUstream of torch's current stream."""
-        from kgen.runtime.streams import current_stream
-
-        return current_stream(self.device.ordinal)
-
     def capturing(self) -> bool:
         """Whether torch's current stream is being captured."""
-        from kgen.runtime.streams import is_capturing
-
         return is_capturing()
 
     def guarded(self, call: Answer) -> Answer:
         """`call` on this device."""
-        from kgen.runtime.streams import on_device
-
         return on_device(call, self.device.ordinal)  # type: ignore[type-var]
 
     def unload(self, module: Any) -> None:

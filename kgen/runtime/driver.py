@@ -55,6 +55,8 @@ class Driver(Protocol):
     """One device's way of loading code objects and launching kernels. Every refusal is a kgen error that names the kernel."""
 
     device: Device
+    stream: Callable[[], int]
+    """Raw handle of torch's current stream on this device, 0 for none."""
 
     def load(self, image: bytes, what: str) -> Any:
         """A module from the bytes of a code object; `what` names it in messages. Raises CodeObjectError if the runtime refuses it."""
@@ -64,9 +66,6 @@ class Driver(Protocol):
 
     def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
         """One launch geometry as a call. The call packs, launches on the given stream and returns: no allocation, no waiting."""
-
-    def stream(self) -> int:
-        """Raw handle of torch's current stream on this device, 0 for none."""
 
     def capturing(self) -> bool:
         """Whether torch's current stream is being captured into a graph."""

@@ -91,6 +91,7 @@ class EmuDriver:
         if facts.vendor != "amd":
             raise SpecError(f"the emulator runs AMD targets; {arch} needs an NVIDIA GPU")
         self.device = Device("emu", arch, f"emulated {facts.part}", facts.cu, facts.lds_per_group, -1, "cpu")
+        self.stream = lambda: 0  # there are no streams
 
     def load(self, image: bytes, what: str) -> Any:
         """A module of the emulator."""
@@ -130,10 +131,6 @@ class EmuDriver:
                     log.launches.append(stats)
 
         return launch
-
-    def stream(self) -> int:
-        """0: there are no streams."""
-        return 0
 
     def capturing(self) -> bool:
         """False: nothing is captured on the CPU."""

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from kgen.errors import CodeObjectError, LaunchError, MissingPieceError
 from kgen.runtime.arguments import ArgumentBuffers, ArgumentLayout
 from kgen.runtime.driver import Device, LaunchCall
+from kgen.runtime.streams import is_capturing, on_device, torch_stream
 from kgen.spec.base import Launch
 
 _END = 3  # HIP_LAUNCH_PARAM_END; CUDA's is 0
@@ -56,6 +57,7 @@ class HipDriver:
         self._hip = bindings()
         self._buffers = ArgumentBuffers(_END, _enter_thread)
         self.device = self._describe(ordinal, tensors)
+        self.stream = _null_stream if tensors == "cpu" else torch_stream(ordinal)
 
     def load(self, image: bytes, what: str) -> Any:
         """A module from the bytes of a code object, which are copied by the runtime."""
@@ -96,28 +98,16 @@ class HipDriver:
 
         return launch
 
-    def stream(self) -> int:
-        """Raw hipStream_t of torch's current stream; the null stream for host memory."""
-        if self.device.tensors == "cpu":
-            return 0
-        from kgen.runtime.streams import current_stream
-
-        return current_stream(self.device.ordinal)
-
     def capturing(self) -> bool:
         """Whether torch's current stream is being captured."""
         if self.device.tensors == "cpu":
             return False
-        from kgen.runtime.streams import is_capturing
-
         return is_capturing()
 
     def guarded(self, call: Answer) -> Answer:
         """`call` on this device."""
         if self.device.tensors == "cpu":
             return call
-        from kgen.runtime.streams import on_device
-
         return on_device(call, self.device.ordinal)  # type: ignore[type-var]
 
     def unload(self, module: Any) -> None:
@@ -163,6 +153,10 @@ class HipDriver:
         if status:
             raise MissingPieceError(f"HIP device {ordinal}: {name}: {_words(self._hip, status)}")
         return int(value)
+
+
+def _null_stream() -> int:
+    return 0
 
 
 def _enter_thread() -> None:

@@ -121,11 +121,12 @@ class Library:
         entry = self._entry(name)
         what = str(self.folder / (entry.path or name))
         image = entry.image(self.folder)  # checks the digest
+        digest = str(entry.digest)
         spec = spec_from_name(name, self.arch)
         dynamic = self._check(spec, entry, image, what)
-        module = self._modules.get(entry.digest)
+        module = self._modules.get(digest)
         if module is None:
-            module = self._modules[entry.digest] = self.driver.load(image, what)
+            module = self._modules[digest] = self.driver.load(image, what)
         function = self.driver.function(module, entry.symbol, dynamic)
         kernel = self._kernels[name] = Kernel(spec, self.driver, function, ArgumentLayout(spec.args))
         return kernel

@@ -6,17 +6,23 @@ torch calls AMD GPUs "cuda" too, so HIP and CUDA share this. The raw calls are w
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import torch
 
+from kgen.errors import MissingPieceError
+
 Answer = TypeVar("Answer", bound=Callable[..., Any])
 
 
-def current_stream(ordinal: int) -> int:
-    """Raw handle (hipStream_t, CUstream) of torch's current stream on a device."""
-    return torch._C._cuda_getCurrentRawStream(ordinal)
+def torch_stream(ordinal: int) -> Callable[[], int]:
+    """A call that answers the raw handle (hipStream_t, CUstream) of torch's current stream on a device, without a Python frame."""
+    if not torch.cuda.is_available():
+        raise MissingPieceError(
+            "this torch sees no GPU, so no tensor can be on one\n  try: a torch built for the GPU's vendor, and `kgen doctor`"
+        )
+    return partial(torch._C._cuda_getCurrentRawStream, ordinal)
 
 
 def is_capturing() -> bool:
