@@ -1,8 +1,10 @@
 """Which kernel answers which problem: ordered rows of conditions, reviewed as TOML, compiled to JSON and C++.
 
-table = load_table("wvsplitk", "gfx1151")
-answer = pick(table, GemmShape(M=4096, N=1, K=2048), "bf16", cu=20)     # answer.kernel is None for torch
-print(explain(table, GemmShape(M=4096, N=1, K=2048)).text())
+    table = load_table("wvsplitk", "gfx1151")
+    answer = pick(table, GemmShape(M=4096, N=1, K=2048), "bf16", cu=20)     # answer.kernel is None for torch
+    print(explain(table, GemmShape(M=4096, N=1, K=2048)).text())
+
+`check` (kgen.dispatch.check) finds what is wrong with a table, `compile_table` (kgen.dispatch.emit) writes it beside the kernels.
 """
 
 from kgen.dispatch.explain import Explanation, explain

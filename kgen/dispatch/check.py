@@ -205,7 +205,7 @@ def _existence(table: DispatchTable, built: Container[str] | None, in_set: Conta
 def _ages(table: DispatchTable, digest_of: Callable[[KernelSpec], str]) -> Iterable[Finding]:
     for row in table.rows:
         now = current_digest(table, row, digest_of)
-        if now is None or now.startswith(row.because.source) or row.because.source.startswith(now):
+        if now is None or _same(now, row.because.source):
             continue
         found = f"{row.because.kind} with source {row.because.source}; the kernels' source is {now} now"
         cure = "measure again, then write the new digest"
@@ -220,7 +220,14 @@ def current_digest(table: DispatchTable, row: Row, digest_of: Callable[[KernelSp
     return evidence_digest([(digest_of or _rendered_digest)(table.specs[name]) for name in names])
 
 
-def is_stale(table: DispatchTable, row: Row) -> bool | None:
-    """Whether the kernels' source has changed since the row's evidence; None when the evidence does not rest on a source."""
+def freshness(table: DispatchTable, row: Row) -> str:
+    """Whether the kernels' source has changed since the row's evidence, in words; empty when the evidence does not rest on a source."""
     now = current_digest(table, row)
-    return None if now is None else not (now.startswith(row.because.source) or row.because.source.startswith(now))
+    if now is None:
+        return ""
+    return "kernel source unchanged since" if _same(now, row.because.source) else "the kernel source has changed since"
+
+
+def _same(a: str, b: str) -> bool:
+    """Whether two digests agree as far as both are written."""
+    return a.startswith(b) or b.startswith(a)

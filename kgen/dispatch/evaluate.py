@@ -26,6 +26,7 @@ from kgen.dispatch.predicate import (
     Node,
     Not,
     PredicateError,
+    children,
     to_text,
 )
 from kgen.spec.problem import ceil_div
@@ -101,8 +102,17 @@ def possible(node: Node, domain: Domain) -> Value:
 
 
 def check_condition(node: Node, domain: Domain) -> None:
-    """Raise PredicateError unless the tree is a condition (true or false) over these names."""
+    """Raise PredicateError unless the tree is a condition (true or false) over these names, comparing strings that can occur."""
     _truth(node, domain)
+    known = {
+        text for values in domain.values() if isinstance(values, frozenset) for text in values if isinstance(text, str)
+    }
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        stack += children(part)
+        if isinstance(part, Constant) and isinstance(part.value, str) and part.value not in known:
+            raise PredicateError(part.at, f"the string {part.value!r}", ", ".join(sorted(known)))
 
 
 def _corners(sets: list[frozenset[bool]]) -> list[tuple[bool, ...]]:
