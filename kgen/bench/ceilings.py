@@ -61,7 +61,11 @@ class ReadFloor:
             source.write_text(text, encoding="utf-8")
             tools = find_toolchain(arch)
             done = subprocess.run(
-                tools.compile_command(arch, source, out), env={**_environ(), **tools.env}, capture_output=True, text=True, check=False
+                tools.compile_command(arch, source, out),
+                env={**_environ(), **tools.env},
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 raise BuildError(f"{name} for {arch} does not compile:\n{done.stderr[-2000:]}")

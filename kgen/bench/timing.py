@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-COLD_BYTES = 256 << 20  # of weights between two uses of the same set: four times the largest last-level cache of the targets
+COLD_BYTES = (
+    256 << 20
+)  # of weights between two uses of the same set: four times the largest last-level cache of the targets
 MAX_SETS = 512
 ROUNDS = 11
 
