@@ -34,7 +34,7 @@ FLAGS = (
     "-fno-sanitize=all",
     "-w",
 )
-OPTIMISE = {"generic.c": "-O2", "run.c": "-O3", "scheduler.c": "-O2"}
+OPTIMISE = {"generic.c": "-O2", "matrix.c": "-O3", "run.c": "-O3", "scheduler.c": "-O2"}
 
 _offers: list[Callable[[], Iterable[Sequence[str]]]] = []
 

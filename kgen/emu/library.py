@@ -14,7 +14,7 @@ from kgen.emu import compilers
 from kgen.emu.structs import RECORDS, Insn, Launch
 
 SOURCES = Path(__file__).resolve().parent / "engine"
-UNITS = ("generic.c", "run.c", "scheduler.c")
+UNITS = ("generic.c", "matrix.c", "run.c", "scheduler.c")
 
 
 @functools.cache

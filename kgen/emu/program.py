@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from kgen.emu import library, programcache
 from kgen.emu.codeobject import FETCH, Image
-from kgen.emu.structs import ARCH_IDS, CLS_BAD, CLS_MEM, Insn
+from kgen.emu.structs import CLS_BAD, CLS_MEM, Insn
 from kgen.errors import EmulatorError
 
 ENDS = ("S_ENDPGM", "S_ENDPGM_SAVED", "S_SETPC_B64", "S_BRANCH", "?")
@@ -38,8 +38,8 @@ class Program:
         self.items: list[Item | None] = []  # by record index; the second record of a pair has None
         self._code = image.code
         self._digest = digest
-        self._arch = ARCH_IDS[image.family]
         self._decoder = None
+        self.specialise = True  # False before anything is decoded: general handlers only, to check the specialised ones against
         self._lock = threading.RLock()
         words = self._code.size // 4 + 1
         self.pcmap = (c.c_int32 * words)()
@@ -132,7 +132,6 @@ class Program:
         if size == 2 * c.sizeof(Insn):
             self.items.append(None)
             self.insns[index].pair = index + 1
-        library.load().kgen_emu_prepare(
-            c.cast(c.byref(self.insns, index * c.sizeof(Insn)), c.POINTER(Insn)), len(self.items) - index, self._arch
-        )
+        first = c.cast(c.byref(self.insns, index * c.sizeof(Insn)), c.POINTER(Insn))
+        library.load().kgen_emu_prepare(first, len(self.items) - index, self.specialise)
         self.pcmap[(item.address - self._code.address) // 4] = index  # last: from here on the engine may use it

@@ -28,7 +28,22 @@ static u32 d2mini(double x, int mb, int bias, int rz) {
   u64 n = (u64)r;                                      // mantissa with the hidden bit (none when subnormal)
   return (u32)(n + ((u64)(e + bias - 1) << mb));
 }
+// The common case, by integers: round to nearest even
+static u16 d2h_nearest(double x) {
+  u64 b = db(x), m = (b & 0xfffffffffffffull) | 1ull << 52;
+  u16 s = (u16)(b >> 48 & 0x8000);
+  int e = (int)(b >> 52 & 2047) - 1023;
+  if (e >= 16) return e == 1024 && b << 12 ? s | 0x7e00 : s | 0x7c00;
+  if (e < -25) return s;
+  u32 shift = e >= -14 ? 42 : (u32)(28 - e);
+  u64 n = m >> shift, rest = m & ((1ull << shift) - 1), half = 1ull << (shift - 1);
+  n += rest > half || (rest == half && n & 1);
+  return s | (u16)(n + (e >= -14 ? (u64)(e + 14) << 10 : 0));
+}
 static u16 d2h_(double x, int rz) {
+#if defined(__SSE__)
+  if (!rz && !(__builtin_ia32_stmxcsr() & 0x6000)) return d2h_nearest(x);
+#endif
   u16 s = signbit(x) ? 0x8000 : 0;
   if (isnan(x)) return s | 0x7e00;
   if (isinf(x)) return s | 0x7c00;

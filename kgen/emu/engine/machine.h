@@ -68,6 +68,9 @@ static inline u64 execm(const Wave *w) { return W == 64 ? (u64)w->s[126] | (u64)
 // generic.c: any instruction, any modifier. 0 = done, -1 = not known, 1 + status = leave the loop
 int execute(Machine *m, Wave *w, const Insn *in);
 void set_mode(const Wave *w);
+// matrix.c
+void mfma(Machine *m, Wave *w, const Insn *in);
+void wmma(Machine *m, Wave *w, const Insn *in);
 // run.c
 int run_wave(Machine *m, Wave *w, i64 budget);
 

@@ -27,7 +27,7 @@ static u32 *hwreg(Wave *w, u32 id, u32 *tmp) {
 // returns 0, -1 unknown, or 1 + status to leave the loop
 static int scalar(Machine *m, Wave *w, const Insn *in) {
   switch (in->op) {
-    case OP_NOP: break;
+    case OP_NOP: __atomic_thread_fence(__ATOMIC_SEQ_CST); break;
     case OP_S_SET_GPR_IDX_ON: w->gpridx = 16 | (in->src[1] & 15); w->s[124] = (w->s[124] & ~0xf0ffu) | (A32 & 255) | (u32)(in->src[1] & 15) << 12; break;
     case OP_S_SET_GPR_IDX_OFF: w->gpridx = 0; break;
     case OP_S_SET_GPR_IDX_IDX: w->s[124] = (w->s[124] & ~255u) | (A32 & 255); break;

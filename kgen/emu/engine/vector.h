@@ -1,5 +1,5 @@
 // Vector ALU instructions, any operand form and modifier.
-#include "matrix.h"
+#include "arithmetic.h"
 #include "packed.h"
 
 // Execute the vector instruction `in`.  Returns 0, or -1 when the operation is not known.
