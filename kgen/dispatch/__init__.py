@@ -4,9 +4,11 @@
     answer = pick(table, GemmShape(M=4096, N=1, K=2048), "bf16", cu=20)     # answer.kernel is None for torch
     print(explain(table, GemmShape(M=4096, N=1, K=2048)).text())
 
-`check` (kgen.dispatch.check) finds what is wrong with a table, `compile_table` (kgen.dispatch.emit) writes it beside the kernels.
+`check_tables` finds what is wrong with a target's tables, `compile_tables` writes them beside the kernels.
 """
 
+from kgen.dispatch.check import check_tables, freshness
+from kgen.dispatch.emit import compile_tables
 from kgen.dispatch.explain import Explanation, explain
 from kgen.dispatch.match import Pick, Picker, pick
 from kgen.dispatch.table import DispatchTable, Row, has_table, kernels_named, load_table, parse_table, table_path
@@ -17,7 +19,10 @@ __all__ = [
     "Pick",
     "Picker",
     "Row",
+    "check_tables",
+    "compile_tables",
     "explain",
+    "freshness",
     "has_table",
     "kernels_named",
     "load_table",

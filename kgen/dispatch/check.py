@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any, Literal
 
 from kgen.dispatch.because import Measured, Model, evidence_digest
 from kgen.dispatch.grid import boundary_shapes, model_grid
 from kgen.dispatch.match import _fitting, family_cu
-from kgen.dispatch.table import DispatchTable, Row
+from kgen.dispatch.table import DispatchTable, Row, has_table, load_table
 from kgen.errors import Problem
 from kgen.spec.base import KernelSpec
 from kgen.spec.problem import GemmShape
+from kgen.spec.registry import FAMILIES
 
 Severity = Literal["error", "warning"]
 Kind = Literal["unreached", "no_row", "unfit", "not_built", "not_in_set", "stale"]
@@ -52,14 +54,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check saw.
+    """What a check of one table saw.
 
+    arch, family, where   the table
     findings   in the order of the rows
     shapes     shapes that were tried, of which `layers` are layers of real models
     rows       row number -> shapes that it answered
     evidence   kind of evidence (or "torch") -> layer shapes answered by it: how much rests on defaults
     """
 
+    arch: str
+    family: str
+    where: str
     findings: tuple[Finding, ...]
     shapes: int
     layers: int
@@ -74,10 +80,30 @@ class Report:
     def as_data(self) -> dict[str, Any]:
         """For --json."""
         found = [finding.as_data() for finding in self.findings]
-        return {"ok": self.ok, "findings": found, "shapes": self.shapes, "layers": self.layers} | {
+        return {
+            "arch": self.arch,
+            "family": self.family,
+            "table": self.where,
+            "ok": self.ok,
+            "findings": found,
+            "shapes": self.shapes,
+            "layers": self.layers,
             "rows": self.rows,
             "evidence": self.evidence,
         }
+
+    def lines(self) -> list[str]:
+        """As the command line prints it: the verdict, how much rests on what, the findings."""
+        rest = ", ".join(f"{count} {kind}" for kind, count in sorted(self.evidence.items()))
+        verdict = (
+            "in order"
+            if not self.findings
+            else "1 finding"
+            if len(self.findings) == 1
+            else f"{len(self.findings)} findings"
+        )
+        head = f"{self.where or 'table'}: {verdict} over {self.shapes} shapes; {self.layers} layer shapes answered by: {rest or 'none'}"
+        return [head, *(line for finding in self.findings for line in finding.lines())]
 
 
 @dataclass
@@ -120,7 +146,25 @@ def check(
         *_ages(table, digest_of or _rendered_digest),
     ]
     findings.sort(key=lambda finding: finding.row or 0)
-    return Report(tuple(findings), seen.shapes, len(layer_shapes), dict(sorted(seen.answered.items())), dict(kinds))
+    counts = dict(sorted(seen.answered.items()))
+    place = (table.arch, table.family, table.where)
+    return Report(*place, tuple(findings), seen.shapes, len(layer_shapes), counts, dict(kinds))
+
+
+def check_tables(
+    arch: str,
+    families: Iterable[str] | None = None,
+    path: Path | None = None,
+    *,
+    built: Container[str] | None = None,
+    in_set: Container[str] | None = None,
+) -> list[Report]:
+    """Check the tables of a target: of these families (None: every family that has one), or the one file at `path`.
+
+    Raises TableError for a table that cannot be read, or that is missing for a family that was named.
+    """
+    names = list(families) if families else [family for family in FAMILIES if path or has_table(family, arch)]
+    return [check(load_table(family, arch, path), built=built, in_set=in_set) for family in names]
 
 
 def _shipped_layers() -> list[tuple[int, int]]:

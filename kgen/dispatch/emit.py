@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from kgen.dispatch.predicate import (
     names_in,
 )
 from kgen.dispatch.quantities import CU_MAX, DTYPES, SIZE_MAX
-from kgen.dispatch.table import SCHEMA, DispatchTable, Row, kernels_named, rows_range
+from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, kernels_named, load_table, rows_range
+from kgen.spec.registry import FAMILIES
 
 _OPERATORS = {"and": "&&", "or": "||"}
 _FUNCTIONS = {"//": "floor_div", "%": "floor_mod", "ceil_div": "ceil_div", "min": "lesser", "max": "greater"}
@@ -42,6 +44,12 @@ def compile_table(table: DispatchTable, folder: Path) -> tuple[Path, Path]:
     for path, text in zip(paths, (to_json(table), to_header(table)), strict=True):
         _write(path, text)
     return paths
+
+
+def compile_tables(arch: str, folder: Path, families: Iterable[str] | None = None) -> list[Path]:
+    """Compile the reviewed tables of a target into its build folder; families without a table are left out. Answers the files."""
+    names = [family for family in (families or FAMILIES) if has_table(family, arch)]
+    return [path for family in names for path in compile_table(load_table(family, arch), folder)]
 
 
 def _write(path: Path, text: str) -> None:
