@@ -25,6 +25,7 @@ Advance = Callable[[int], None]
 
 _ATTEMPTS = 4
 _TIMEOUT_S = 60
+_PAUSE_S = 0.5  # before the second attempt; a little longer before each further one
 
 
 class GoneError(ToolchainError):
@@ -65,7 +66,7 @@ def fetch_bytes(url: str, limit: int = 64 << 20) -> bytes:
         except (OSError, http.client.HTTPException) as error:
             last = error
             _raise_if_final(url, error)
-            time.sleep(0.5 * attempt)
+            time.sleep(_PAUSE_S * attempt)
     raise ToolchainError(_words(url, last))
 
 
@@ -89,7 +90,7 @@ def fetch_file(url: str, goal: Path, size: int, sha256: str, advance: Advance = 
                 raise
             last = error
             _raise_if_final(url, error)
-            time.sleep(0.5 * attempt)
+            time.sleep(_PAUSE_S * attempt)
     else:
         raise ToolchainError(_words(url, last))
     found = sha256_of(part)

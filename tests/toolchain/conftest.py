@@ -1,0 +1,31 @@
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kgen.toolchain import fetch
+from tests.toolchain.fake_archive import FakeArchive, Key
+
+
+@pytest.fixture
+def archive() -> Iterator[FakeArchive]:
+    served = FakeArchive()
+    yield served
+    served.close()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries follow at once, and this machine's proxies are not asked."""
+    monkeypatch.setattr(fetch, "_PAUSE_S", 0.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    # gpg's agent socket must have a short path (108 bytes), which pytest's own folders may not have
+    made = Key.make(Path(tempfile.mkdtemp(prefix="kg-")), "archive")
+    if made is None:
+        pytest.skip("needs gpg and gpgv to make a throwaway key")
+    return made
