@@ -2,9 +2,9 @@
 
     instructions = disassemble(read_binary("k.hsaco"), "k", tools)
 
-AMD, in this order: libLLVM by its C API (in this process: 0.06 s once, then about 12 us an instruction), llvm-objdump (one process per code
-object), the decoding tables of the tinygrad package (mnemonics and branch targets; operands in its own notation). NVIDIA: nvdisasm or
-cuobjdump (see sass.py). All spell mnemonics alike; tests/binary/test_disassemble.py compares them.
+AMD, in this order: libLLVM by its C API (one helper process for all requests: 0.1 s once, then about 12 us an instruction), llvm-objdump
+(one process per code object), the decoding tables of the tinygrad package (mnemonics and branch targets; operands in its own notation).
+NVIDIA: nvdisasm or cuobjdump (see sass.py). All spell mnemonics alike; tests/binary/test_disassemble.py compares them.
 `tools` is anything with attributes `libllvm` and `disassembler` (paths or None), such as kgen.toolchain's; optionally `preload`,
 the libraries to load before libllvm.
 """

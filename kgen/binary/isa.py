@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from kgen.binary.codeobject import CodeObject, KernelResources
@@ -203,8 +204,14 @@ def categorise(instructions: Sequence[Instruction], multiply_pattern: str | None
         if wanted and any(wanted.match(name) for name in each.names):
             found["multiply"] += 1
         else:
-            found[next(name for name, pattern in _CATEGORIES if pattern.match(each.mnemonic))] += 1
+            found[category(each.mnemonic)] += 1
     return {name: found[name] for name in ("multiply", *(name for name, _ in _CATEGORIES)) if found[name]}
+
+
+@lru_cache(maxsize=4096)
+def category(mnemonic: str) -> str:
+    """The one category of a mnemonic, apart from "multiply", which only the caller's pattern decides."""
+    return next(name for name, pattern in _CATEGORIES if pattern.match(mnemonic))
 
 
 def watch(instructions: Sequence[Instruction]) -> dict[str, float]:

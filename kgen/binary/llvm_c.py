@@ -1,60 +1,46 @@
-"""LLVM's disassembler through its C API (llvm-c/Disassembler.h), from a libLLVM that lies beside a compiler; in this process, by ctypes.
+"""Asks LLVM's disassembler, from a libLLVM that lies beside a compiler, for instructions; llvm_worker.py runs it, one process for all requests.
 
 A toolchain folder that is not on the loader's path also carries the libraries that libLLVM needs (z3, xml2, icu, edit ...). They are
-loaded first, from the same folder: the loader then finds them by name. Nothing is exported to the rest of the process (RTLD_LOCAL), so that
-another LLVM in it, torch's or a ROCm's, is not disturbed.
+loaded first; the loader then finds them by name.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import subprocess
+import sys
 import threading
 from functools import lru_cache
 from pathlib import Path
 
 from kgen.binary.instruction import Instruction, from_text
-from kgen.errors import MissingPieceError
+from kgen.errors import CodeObjectError, MissingPieceError
 
-_TRIPLE = b"amdgcn-amd-amdhsa"
-_TEXT_BYTES = 512
-_lock = threading.Lock()  # a disassembler context must not be used by two threads at once
+_CURE = "`kgen toolchain install` brings one that can"
+
+
+def disassemble(path: Path, arch: str, data: bytes, address: int, preload: tuple[Path, ...] = ()) -> list[Instruction]:
+    """All instructions of `data`, which begins at `address`; bytes that are no instruction become "?" of 4 bytes.
+
+    preload   libraries to load before libLLVM, in that order; default: those that lie beside it
+    Raises MissingPieceError if libLLVM cannot be loaded or does not know the target, CodeObjectError if it crashes on the code.
+    """
+    # the process is part of the key: a forked child must not talk to its parent's worker
+    worker = _worker(os.getpid(), path, preload)
+    out, at = [], 0
+    for size, text in worker.ask(arch, address, data):
+        if text:
+            out.append(from_text(address + at, text, size))
+        else:
+            out.append(Instruction(address + at, "?", data[at : at + size].hex(), size))
+        at += size
+    return out
 
 
 @lru_cache(maxsize=4)
-def load(path: Path, preload: tuple[Path, ...] = ()) -> ctypes.CDLL:
-    """libLLVM with its AMDGPU disassembler ready.
-
-    preload   libraries to load first, in that order; default: those that lie beside it
-    Raises MissingPieceError if it cannot be loaded or has no AMDGPU target.
-    """
-    kept = _preload(preload or _beside(path.parent))
-    try:
-        lib = ctypes.CDLL(str(path), mode=os.RTLD_LOCAL | os.RTLD_LAZY)
-        for part in ("TargetInfo", "TargetMC", "Disassembler"):
-            getattr(lib, f"LLVMInitializeAMDGPU{part}")()
-        lib.LLVMCreateDisasmCPUFeatures.restype = ctypes.c_void_p
-        lib.LLVMCreateDisasmCPUFeatures.argtypes = [
-            ctypes.c_char_p,
-            ctypes.c_char_p,
-            ctypes.c_char_p,
-            ctypes.c_void_p,
-            ctypes.c_int,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-        ]
-        lib.LLVMDisasmInstruction.restype = ctypes.c_size_t
-        lib.LLVMDisasmInstruction.argtypes = [
-            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t,
-        ]  # fmt: skip
-        lib.LLVMDisasmDispose.argtypes = [ctypes.c_void_p]
-    except (OSError, AttributeError) as error:
-        raise MissingPieceError(
-            f"{path}: cannot be used as a disassembler ({error}); `kgen toolchain install` brings one that can"
-        ) from error
-    lib.kgen_kept = kept  # type: ignore[attr-defined]
-    return lib
+def _worker(_: int, path: Path, preload: tuple[Path, ...]) -> _Worker:
+    return _Worker(path, preload or _beside(path.parent))
 
 
 def _beside(folder: Path) -> tuple[Path, ...]:
@@ -71,39 +57,69 @@ def _beside(folder: Path) -> tuple[Path, ...]:
     return tuple(file for name in names for file in sorted(folder.glob(name))[:1])
 
 
-def _preload(files: tuple[Path, ...]) -> list[ctypes.CDLL]:
-    kept = []
-    for file in files:
-        # one that cannot be loaded may not be needed, or be the system's; if it is needed, loading libLLVM says so
-        with contextlib.suppress(OSError):
-            kept.append(ctypes.CDLL(str(file), mode=os.RTLD_LOCAL | os.RTLD_LAZY))
-    return kept
+class _Worker:
+    """One llvm_worker process and its pipes; started anew after a crash."""
 
+    def __init__(self, path: Path, preload: tuple[Path, ...]):
+        program = str(Path(__file__).with_name("llvm_worker.py"))
+        self._command = [sys.executable, "-I", "-S", program, str(path), *map(str, preload)]
+        self._path = path
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
 
-@lru_cache(maxsize=16)
-def _context(path: Path, preload: tuple[Path, ...], arch: str) -> int:
-    context = load(path, preload).LLVMCreateDisasmCPUFeatures(_TRIPLE, arch.encode(), b"", None, 0, None, None)
-    if not context:
-        raise MissingPieceError(f"{path}: knows no target {arch}; `kgen toolchain install` brings an LLVM that does")
-    return context
+    def ask(self, arch: str, address: int, data: bytes) -> list[tuple[int, str]]:
+        """(bytes, text) of each instruction."""
+        with self._lock:
+            process = self._process or self._start()
+            try:
+                return self._ask(process, arch, address, data)
+            except (OSError, ValueError) as error:
+                self._stop(process)
+                raise CodeObjectError(
+                    f"{self._path} crashed on code of {arch} at {address:#x}: the code is altered"
+                ) from error
 
+    def _ask(self, process: subprocess.Popen[bytes], arch: str, address: int, data: bytes) -> list[tuple[int, str]]:
+        assert process.stdin is not None, "it is a pipe"
+        assert process.stdout is not None, "it is a pipe"
+        process.stdin.write(b"%s %d %d\n" % (arch.encode(), address, len(data)) + data)
+        process.stdin.flush()
+        count = int(process.stdout.readline())
+        if count < 0:
+            raise MissingPieceError(f"{self._path}: knows no target {arch}; {_CURE}")
+        out = []
+        for _ in range(count):
+            size, _, text = process.stdout.readline().decode("latin-1").partition("\t")
+            out.append((int(size), text.strip()))
+        return out
 
-def disassemble(path: Path, arch: str, data: bytes, address: int, preload: tuple[Path, ...] = ()) -> list[Instruction]:
-    """All instructions of `data`, which begins at `address`; `preload` as for `load`. Raises MissingPieceError as `load` does."""
-    with _lock:
-        return _disassemble(load(path, preload), _context(path, preload, arch), data, address)
+    def _start(self) -> subprocess.Popen[bytes]:
+        try:
+            process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise MissingPieceError(f"{self._command[0]}: cannot be started as a disassembler ({error})") from error
+        assert process.stdout is not None, "it is a pipe"
+        said = process.stdout.readline().decode("utf-8", "replace").strip()
+        if said != "ready":
+            self._stop(process)
+            raise MissingPieceError(f"{self._path}: cannot be used as a disassembler ({said or 'it crashed'}); {_CURE}")
+        self._process = process
+        return process
 
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = None
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
 
-def _disassemble(lib: ctypes.CDLL, context: int, data: bytes, address: int) -> list[Instruction]:
-    buffer = ctypes.create_string_buffer(data, len(data))
-    base, text, at, out = ctypes.addressof(buffer), ctypes.create_string_buffer(_TEXT_BYTES), 0, []
-    one = lib.LLVMDisasmInstruction
-    while at < len(data):
-        size = one(context, base + at, len(data) - at, address + at, text, _TEXT_BYTES)
-        if size:
-            out.append(from_text(address + at, text.value.decode("latin-1"), size))
-        else:
-            size = min(4, len(data) - at)
-            out.append(Instruction(address + at, "?", data[at : at + size].hex(), size))
-        at += size
-    return out
+    def __del__(self) -> None:
+        # ends the worker when the last reference goes; at interpreter exit its input ends anyway
+        process = self.__dict__.get("_process")
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(Exception):
+                self._stop(process)

@@ -1,6 +1,6 @@
 """The last resort of disassembly: the instruction tables of the tinygrad package (extra `emu`), pure Python.
 
-Good for mnemonics, sizes and branch targets. Operands are in its own notation. About 20 us to 100 us an instruction.
+Good for mnemonics, sizes and branch targets. Operands are in its own notation. About 0.1 ms for an instruction not seen before.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import AMD, DATA
 
-from kgen.binary import read_binary, sass
+from kgen.binary import llvm_c, read_binary, sass
 from kgen.binary.codeobject import CodeObject, KernelCode
 from kgen.binary.disassemble import BACKENDS, available, disassemble
 from kgen.binary.instruction import Instruction, branch_target, canonical, from_text
@@ -134,6 +136,34 @@ def test_a_library_that_is_no_llvm_is_said(sample, tmp_path):
     file.write_bytes(b"not a library")
     with pytest.raises(MissingPieceError, match=r"libLLVM\.so: cannot be used as a disassembler"):
         disassemble(read_binary(sample), "dot", SimpleNamespace(libllvm=file, disassembler=None), backend="libllvm")
+
+
+def test_a_crash_of_llvm_is_a_code_object_error_and_the_next_request_works(sample, libllvm):
+    """LLVM has byte sequences that crash it; it runs apart, so that they end neither this process nor what comes after."""
+    code = read_binary(sample)
+    worker = llvm_c._Worker(libllvm.libllvm, libllvm.preload)
+    command, worker._command = worker._command, [sys.executable, "-c", "print('ready', flush=True); input()"]
+    with pytest.raises(CodeObjectError, match=rf"crashed on code of {code.arch} at 0x100: the code is altered"):
+        worker.ask(code.arch, 0x100, code.code("dot").data)
+    worker._command = command
+    assert worker.ask(code.arch, 0x100, code.code("axpy").data)[-1][1] == "s_endpgm"
+
+
+def test_random_bytes_disassemble_or_raise_code_object_error(libllvm):
+    rng = random.Random(0)
+    for arch in AMD:
+        for _ in range(10):
+            data = rng.randbytes(4000)
+            try:
+                found = llvm_c.disassemble(libllvm.libllvm, arch, data, 0, libllvm.preload)
+            except CodeObjectError:
+                continue
+            assert sum(i.size for i in found) == len(data)
+
+
+def test_a_target_that_llvm_does_not_know_is_said(libllvm):
+    with pytest.raises(MissingPieceError, match="knows no target nothing"):
+        llvm_c.disassemble(libllvm.libllvm, "nothing", b"\0\0\0\0", 0, libllvm.preload)
 
 
 def test_an_objdump_that_fails_is_said_in_its_own_words(sample, tmp_path):
