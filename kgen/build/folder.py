@@ -20,7 +20,7 @@ WORK = ".work"
 
 _OURS = re.compile(r".+-[0-9a-f]{16}\.(hsaco|cubin)|.+\.hip")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 class BuildFolder:
@@ -83,7 +83,7 @@ class BuildFolder:
 
     def whole(self, name: str, digest: str | None) -> bool:
         """Whether the file is there with exactly the content of this SHA-256."""
-        return digest is not None and file_digest(self.path / name) == digest
+        return digest is not None and file_digest(f"{self.path}/{name}") == digest
 
     # ---- journal: what this build has finished, should it be killed before the manifest is written
 
@@ -120,10 +120,11 @@ class BuildFolder:
         write_whole(self.stamp, json.dumps({"environment": environment, "manifest": manifest}).encode())
 
 
-def file_digest(path: Path) -> str | None:
-    """SHA-256 of a file, or None when it cannot be read."""
+def file_digest(path: Path | str) -> str | None:
+    """SHA-256 of a file, or None when it cannot be read. Unbuffered: a build that finds nothing to do spends its time here."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open(path, "rb", buffering=0) as file:
+            return hashlib.sha256(file.readall()).hexdigest()
     except OSError:
         return None
 
@@ -165,7 +166,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _DENIED:
             raise MissingPieceError(
                 f"{error.filename or path}: cannot be written: {error.strerror}\n"
-                "  try: another folder (KGEN_BUILD_DIR), or permission to write there"
+                "  try: another folder (KGEN_BUILD_DIR), or make this one writable"
             ) from error
         raise
 

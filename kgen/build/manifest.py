@@ -135,7 +135,7 @@ class KernelEntry(_Frozen):
 class Manifest(_Frozen):
     """The kernels of one target's build folder, sorted by name; `compiler` made all of them."""
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(alias="schema")
     arch: str
     compiler: Compiler
     kernels: tuple[KernelEntry, ...]
