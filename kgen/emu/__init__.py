@@ -9,7 +9,6 @@
 """
 
 from kgen.emu.codeobject import KernelInfo
-from kgen.emu.compilers import offer as offer_compiler
 from kgen.emu.errors import (
     ArgumentError,
     DataRace,
@@ -21,6 +20,7 @@ from kgen.emu.errors import (
 )
 from kgen.emu.memory import Memory
 from kgen.emu.module import Module
+from kgen.emu.offers import offer_compiler
 from kgen.emu.options import MemoryCounts, Options, Region, Stats
 
 __all__ = [

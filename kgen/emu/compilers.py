@@ -2,7 +2,7 @@
 
 The engine includes no system header and is linked against no library (its few libc and libm names are resolved when Python loads it), so a
 bare compiler is enough: no libc development files, no crt objects. Order: KGEN_CC; cc, gcc, clang on PATH; compilers that other parts of
-kgen offer (`offer`), which have a linker beside them; the `ziglang` package.
+kgen offer (`offers.offer_compiler`), with a linker beside them; the `ziglang` package.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kgen import settings
+from kgen.emu.offers import offered
 from kgen.errors import MissingPieceError
 
-FLAGS_VERSION = "1"  # goes into the engine's cache key; raise it when FLAGS change
 FLAGS = (
     "-std=gnu11",
     "-fPIC",
@@ -36,21 +36,13 @@ FLAGS = (
 )
 OPTIMISE = {"generic.c": "-O2", "matrix.c": "-O3", "run.c": "-O3", "scheduler.c": "-O2"}
 
-_offers: list[Callable[[], Iterable[Sequence[str]]]] = []
-
-
-def offer(source: Callable[[], Iterable[Sequence[str]]]) -> None:
-    """Let `source` name further compilers, as command prefixes; it is called only when PATH has none."""
-    _offers.append(source)
-
 
 def candidates() -> list[tuple[str, ...]]:
     """Command prefixes to try, best first."""
     if explicit := settings.CC.value:
         return [tuple(shlex.split(explicit))]
     found = [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
-    for source in _offers:
-        found += [tuple(command) for command in source()]
+    found += offered()
     found += [
         (str(path),) for path in sorted(settings.cache_dir().glob("toolchain/**/bin/clang")) if os.access(path, os.X_OK)
     ]

@@ -139,7 +139,7 @@ def _set_options(record: Launch, options: Options, program: Program, grid: Dim3)
     groups = grid[0] * grid[1] * grid[2]
     if options.threads is not None:
         threads = options.threads
-    elif groups == 1 or options.concurrent > 1 or program.has_global_atomics():
+    elif groups == 1 or options.concurrent > 1 or program.global_atomics:
         threads = 1
     else:
         threads = cores()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes as c
 import functools
 import hashlib
@@ -10,10 +11,10 @@ import re
 from pathlib import Path
 
 from kgen import settings
-from kgen.emu import compilers
 from kgen.emu.structs import RECORDS, Insn, Launch
 
 SOURCES = Path(__file__).resolve().parent / "engine"
+BUILD_VERSION = "1"  # raise it when the compiler's flags change
 UNITS = ("generic.c", "matrix.c", "run.c", "scheduler.c")
 
 
@@ -50,7 +51,7 @@ def _cpu() -> str:
 def path() -> Path:
     """Where the engine for this machine and these sources belongs."""
     explicit = settings.CC.value or ""
-    key = hashlib.sha256("\0".join([version(), compilers.FLAGS_VERSION, _cpu(), explicit]).encode()).hexdigest()[:20]
+    key = hashlib.sha256("\0".join([version(), BUILD_VERSION, _cpu(), explicit]).encode()).hexdigest()[:20]
     return settings.cache_dir() / "emulator" / f"engine-{key}.so"
 
 
@@ -65,17 +66,15 @@ def open_library(file: Path) -> c.CDLL:
     for name in (
         "libm.so.6",
         "libpthread.so.0",
-    ):  # the engine names what it needs from them and is linked against nothing
-        try:
+    ):  # the engine is linked against nothing and finds what it calls in the process
+        with contextlib.suppress(OSError):
             c.CDLL(name, mode=c.RTLD_GLOBAL)
-        except OSError:
-            pass
-    if not file.exists():
-        compilers.build(SOURCES, UNITS, ops_header(), file)
     try:
         library = c.CDLL(str(file))
-    except OSError:
-        compilers.build(SOURCES, UNITS, ops_header(), file)
+    except OSError:  # missing, or damaged
+        from kgen.emu.compilers import build
+
+        build(SOURCES, UNITS, ops_header(), file)
         library = c.CDLL(str(file))
     library.kgen_emu_run.argtypes = [c.POINTER(Launch)]
     library.kgen_emu_end.argtypes = [c.POINTER(Launch)]

@@ -14,6 +14,7 @@ from kgen.errors import EmulatorError
 
 ENDS = ("S_ENDPGM", "S_ENDPGM_SAVED", "S_SETPC_B64", "S_BRANCH", "?")
 """After these, control does not go on with the next instruction."""
+LDS = 3  # address space of an atomic, a[2]
 JUMPS = ("S_BRANCH", "S_CBRANCH_", "S_CALL_B64")
 
 
@@ -39,7 +40,10 @@ class Program:
         self._code = image.code
         self._digest = digest
         self._decoder = None
-        self.specialise = True  # False before anything is decoded: general handlers only, to check the specialised ones against
+        self.specialise = (
+            True  # False before anything is decoded: general handlers only, to check the specialised ones against
+        )
+        self.global_atomics = False  # whether any decoded instruction is an atomic on something other than LDS
         self._lock = threading.RLock()
         words = self._code.size // 4 + 1
         self.pcmap = (c.c_int32 * words)()
@@ -105,17 +109,6 @@ class Program:
             address += record.size
         return out
 
-    def has_global_atomics(self) -> bool:
-        """Whether any decoded instruction is an atomic on something other than LDS."""
-        ops = library.operations()
-        for index, item in enumerate(self.items):
-            record = self.insns[index]
-            if item is None or record.cls != CLS_MEM:
-                continue
-            if (record.op == ops["ATOMIC"] and record.a[2] != 3) or (record.op == ops["BUFFER"] and record.a[2] == 2):
-                return True
-        return False
-
     def _decode_one(self, address: int, end: int) -> Item:
         from kgen.emu.decode import LONGEST, Decoder
 
@@ -134,4 +127,14 @@ class Program:
             self.insns[index].pair = index + 1
         first = c.cast(c.byref(self.insns, index * c.sizeof(Insn)), c.POINTER(Insn))
         library.load().kgen_emu_prepare(first, len(self.items) - index, self.specialise)
+        self.global_atomics |= self._is_global_atomic(self.insns[index])
         self.pcmap[(item.address - self._code.address) // 4] = index  # last: from here on the engine may use it
+
+    @staticmethod
+    def _is_global_atomic(record: Insn) -> bool:
+        ops = library.operations()
+        if record.cls != CLS_MEM:
+            return False
+        return bool(
+            (record.op == ops["ATOMIC"] and record.a[2] != LDS) or (record.op == ops["BUFFER"] and record.a[2] == 2)
+        )

@@ -49,7 +49,7 @@ class Decoder:
             return [Insn(cls=CLS_BAD, size=4)], "?", str(error)
         try:
             text = repr(inst)
-        except Exception:  # noqa: BLE001 - the text is only for messages
+        except Exception:  # the text is only for messages
             text = operation_name(inst)
         record = Insn(size=inst.size(), dsel=6, sel0=6, sel1=6, row_mask=15, bank_mask=15)
         form = Form.of(inst, self.family, data)

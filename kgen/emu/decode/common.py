@@ -10,7 +10,8 @@ from kgen.emu.structs import CLS_S, Insn
 
 # numbers of the engine's operand types, comparison conditions and access widths
 TYPES = {"U16": 0, "I16": 1, "F16": 2, "U32": 3, "I32": 4, "F32": 5, "U64": 6, "I64": 7, "F64": 8, "B16": 0, "B32": 3, "B64": 6}  # fmt: skip
-CONDITIONS = {name: i for i, name in enumerate("F LT EQ LE GT LG GE O U NGE NLG NGT NLE NEQ NLT TRU".split())} | {"NE": 5, "T": 15}  # fmt: skip
+_CONDITIONS = "F LT EQ LE GT LG GE O U NGE NLG NGT NLE NEQ NLT TRU"
+CONDITIONS = {name: i for i, name in enumerate(_CONDITIONS.split())} | {"NE": 5, "T": 15}  # fmt: skip
 SIZES = {
     "U8": 1, "I8": 1, "UBYTE": 1, "SBYTE": 1, "BYTE": 1, "B8": 1, "U16": 2, "I16": 2, "USHORT": 2, "SSHORT": 2, "SHORT": 2, "B16": 2,
     "B32": 4, "DWORD": 4, "B64": 8, "DWORDX2": 8, "B96": 12, "DWORDX3": 12, "B128": 16, "DWORDX4": 16,

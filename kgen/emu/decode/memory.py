@@ -8,13 +8,12 @@ from kgen.emu.decode.common import SIZES, VGPR, Form, named, nop
 from kgen.emu.structs import CLS_MEM, Insn
 
 CACHE_CONTROL = re.compile(r"(BUFFER_(GL[01]_INV|INV\w*|WBL2|WBINVL1\w*)|GLOBAL_(INV|WB|WBINV))$")
-ATOMICS = {
-    name: i
-    for i, name in enumerate(
-        "SWAP CMPSWAP ADD SUB RSUB SMIN UMIN SMAX UMAX AND OR XOR INC DEC FADD FMIN FMAX PKF16 PKBF16 "
-        "SUBCLAMP CONDSUB MSKOR FCMPSWAP".split()
-    )
-}
+_ATOMICS = (
+    "SWAP CMPSWAP ADD SUB RSUB SMIN UMIN SMAX UMAX AND OR XOR INC DEC FADD FMIN FMAX PKF16 PKBF16 "
+    "SUBCLAMP CONDSUB MSKOR FCMPSWAP"
+)
+ATOMICS = {name: i for i, name in enumerate(_ATOMICS.split())}
+"""Atomic operations by name, with the engine's numbers."""
 RENAMED = {
     "MIN_NUM": "MIN", "MAX_NUM": "MAX", "CMPST": "CMPSWAP", "CMPSTORE": "CMPSWAP", "WRXCHG": "SWAP", "STOREXCHG": "SWAP",
     "SUB_CLAMP": "SUBCLAMP", "COND_SUB": "CONDSUB", "CSUB": "SUBCLAMP",

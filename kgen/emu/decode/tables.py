@@ -33,7 +33,8 @@ class Tables:
             self._amd = importlib.import_module("tinygrad.renderer.amd")
             formats = importlib.import_module(f"tinygrad.runtime.autogen.amd.{family}.ins")
             self._extra = [getattr(formats, name) for name in MISSING_FORMATS[family]]
-            assert callable(self._amd.decode_inst) and callable(self._amd._matches)
+            assert callable(self._amd.decode_inst), "no decode_inst"
+            assert callable(self._amd._matches), "no _matches"
         except (ImportError, AttributeError, AssertionError) as error:
             raise MissingPieceError(
                 f"the emulator decodes instructions with the tables of tinygrad 0.14, and they cannot be used here ({error})\n"
