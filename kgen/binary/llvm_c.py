@@ -84,9 +84,10 @@ class _Worker:
         assert process.stdout is not None, "it is a pipe"
         process.stdin.write(b"%s %d %d\n" % (arch.encode(), address, len(data)) + data)
         process.stdin.flush()
-        count = int(process.stdout.readline())
-        if count < 0:
+        if process.stdout.readline() != b"known\n":
+            self._stop(process)
             raise MissingPieceError(f"{self._path}: knows no target {arch}; {_CURE}")
+        count = int(process.stdout.readline())
         out = []
         for _ in range(count):
             size, _, text = process.stdout.readline().decode("latin-1").partition("\t")

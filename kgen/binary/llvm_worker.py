@@ -4,7 +4,8 @@ Apart, because LLVM crashes on some byte sequences that are no instructions (see
 the caller's process (torch's, a ROCm's). It ends when its input ends.
 
 Arguments: libLLVM, then the libraries to load before it. It answers "ready" or why not. Then, for each request, a line "ARCH ADDRESS BYTES"
-and that many bytes, it answers a line with a count, or -1 for an unknown target, and that many lines "BYTES<tab>TEXT"; no text: no instruction.
+and that many bytes, it answers "known" (LLVM ends the process for a target that it does not know), a line with a count, and that many lines
+"BYTES<tab>TEXT"; no text: no instruction.
 C API: llvm-c/Disassembler.h.
 """
 
@@ -14,7 +15,6 @@ import contextlib
 import ctypes
 import os
 import sys
-import tempfile
 
 _TRIPLE = b"amdgcn-amd-amdhsa"
 _TEXT_BYTES = 512
@@ -37,15 +37,6 @@ def load(path: str, preload: list[str]) -> ctypes.CDLL:
     return lib
 
 
-def create(lib: ctypes.CDLL, arch: bytes) -> int | None:
-    """A disassembler of a target, or None: for an unknown one LLVM makes one of another target, and only says so on its error output."""
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        context = lib.LLVMCreateDisasmCPUFeatures(_TRIPLE, arch, b"", None, 0, None, None)
-        said.seek(0)
-        return None if b"not a recognized processor" in said.read() else context
-
-
 def disassemble(lib: ctypes.CDLL, context: int, data: bytes, address: int) -> list[bytes]:
     """The answer's lines."""
     buffer = ctypes.create_string_buffer(data, len(data))
@@ -66,15 +57,16 @@ def main() -> None:
         print(str(error).replace("\n", " "), flush=True)
         return
     print("ready", flush=True)
-    contexts: dict[bytes, int | None] = {}
+    contexts: dict[bytes, int] = {}
     while request := source.readline().split():
         arch, address, size = request[0], int(request[1]), int(request[2])
         data = source.read(size)
         if arch not in contexts:
-            contexts[arch] = create(lib, arch)
-        context = contexts[arch]
-        lines = disassemble(lib, context, data, address) if context else []
-        sink.write(b"%d\n" % (len(lines) if context else -1) + b"".join(lines))
+            contexts[arch] = lib.LLVMCreateDisasmCPUFeatures(_TRIPLE, arch, b"", None, 0, None, None)
+        sink.write(b"known\n")
+        sink.flush()
+        lines = disassemble(lib, contexts[arch], data, address)
+        sink.write(b"%d\n" % len(lines) + b"".join(lines))
         sink.flush()
 
 

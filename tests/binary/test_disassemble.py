@@ -142,7 +142,7 @@ def test_a_crash_of_llvm_is_a_code_object_error_and_the_next_request_works(sampl
     """LLVM has byte sequences that crash it; it runs apart, so that they end neither this process nor what comes after."""
     code = read_binary(sample)
     worker = llvm_c._Worker(libllvm.libllvm, libllvm.preload)
-    command, worker._command = worker._command, [sys.executable, "-c", "print('ready', flush=True); input()"]
+    command, worker._command = worker._command, [sys.executable, "-c", "print('ready\\nknown', flush=True); input()"]
     with pytest.raises(CodeObjectError, match=rf"crashed on code of {code.arch} at 0x100: the code is altered"):
         worker.ask(code.arch, 0x100, code.code("dot").data)
     worker._command = command
