@@ -158,17 +158,22 @@ class _Check:
         return self.device.run(self.kernel, geometry, case.shape, data, self.options, order)
 
     def _result(self, case: Case, words: str, verdict: Verdict, ran: Ran | None = None) -> CaseResult:
-        numbers = (verdict.max_abs_err, verdict.mean_abs_err, verdict.tolerance)
+        max_err, mean_err, bound = (
+            value if math.isfinite(value) else None
+            for value in (verdict.max_abs_err, verdict.mean_abs_err, verdict.tolerance)
+        )
         return CaseResult(
-            self.spec.name,
-            self.spec.arch,
-            self.device.name,
-            words,
-            (case.shape.M, case.shape.N, case.shape.K),
-            case.seed,
-            verdict.ok,
-            verdict.words,
-            *(value if math.isfinite(value) else None for value in numbers),
+            kernel=self.spec.name,
+            arch=self.spec.arch,
+            device=self.device.name,
+            words=words,
+            shape=(case.shape.M, case.shape.N, case.shape.K),
+            seed=case.seed,
+            ok=verdict.ok,
+            why=verdict.words,
+            max_abs_err=max_err,
+            mean_abs_err=mean_err,
+            tolerance=bound,
             instructions=ran.instructions if ran else None,
             traffic=ran.traffic if ran else None,
         )
