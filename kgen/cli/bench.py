@@ -1,10 +1,101 @@
-"""`kgen bench`: how fast are the kernels and the build?"""
+"""`kgen bench`: kernels on the GPU that is here, beside what a user would call instead; and what a build costs."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
-app = typer.Typer(help="Measure.", no_args_is_help=True)
+from kgen.cli import show
+from kgen.cli.options import AsJson, OneArch
+from kgen.cli.progress import Counting
+from kgen.errors import Problem, SpecError
+
+if TYPE_CHECKING:
+    from kgen.spec.problem import GemmShape
+
+app = typer.Typer(help="Measure: kernels on the GPU that is here (default), or the build.", invoke_without_command=True)
+COLUMNS = ("dtype", "M", "N", "K", "us", "floor", "ratio", "GB/s", "torch us", "kernel")
+
+
+@app.callback()
+def kernels(
+    context: typer.Context,
+    arch: OneArch = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--shapes", help="Model of `kgen shapes list`; may be given again. Default: all."),
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", metavar="MxK", help="A layer as 4096x2048; may be given again.")
+    ] = None,
+    rows: Annotated[str, typer.Option("--rows", "-N", help="Activation rows, such as 1,4.")] = "1,4",
+    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16; may be given again. Default: bf16.")] = None,
+    kernel: Annotated[str | None, typer.Option(help="This kernel in place of the table's pick.")] = None,
+    launch: Annotated[bool, typer.Option("--launch", help="Only the host's cost of one eager call.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Time the op for every shape, beside torch's linear and the time in which the device reads the same cold bytes."""
+    if context.invoked_subcommand is not None:
+        return
+    wanted = _shapes(model, shape, rows)
+    import kgen.ops  # noqa: F401 - registers the ops
+    from kgen.bench.kernels import bench_launch, bench_wvsplitk
+    from kgen.runtime import session
+
+    library = session.load(arch)
+    if launch:
+        _print_launch(bench_launch(), as_json)
+        return
+    kinds = dtype or ["bf16"]
+    done: list[dict[str, Any]] = []
+    total = len(wanted) * len(kinds)
+    with Counting("bench") as bar:
+        for case in bench_wvsplitk(wanted, kinds, kernel=kernel):
+            done.append(case.as_dict())
+            bar.step(len(done), total, f"{case.M}x{case.K} N{case.N} {case.dtype}")
+    if as_json:
+        show.print_json(done)
+        return
+    print(f"{library.driver.device}; us: median of paired rounds, cold weights; floor: reading the same bytes")
+    show.print_table([_row(case) for case in done], COLUMNS)
+
+
+def _shapes(models: list[str] | None, layers: list[str] | None, rows: str) -> list[GemmShape]:
+    """Every layer with every number of rows, without repeats; SpecError for words that are no sizes."""
+    from kgen.spec.problem import GemmShape
+    from kgen.spec.shapes import load_shapes, shape_sets
+
+    pairs: list[tuple[int, int]] = []
+    problems = []
+    for word in layers or ():
+        m, _, k = word.partition("x")
+        if m.isdigit() and k.isdigit():
+            pairs.append((int(m), int(k)))
+        else:
+            problems.append(Problem(("--shape",), repr(word), "MxK, such as 4096x2048"))
+    counts = [int(word) for word in rows.split(",") if word.strip().isdigit()]
+    if not counts or len(counts) != len(rows.split(",")):
+        problems.append(Problem(("--rows",), repr(rows), "numbers with commas, such as 1,4"))
+    if problems:
+        raise SpecError("what to measure", problems)
+    if models or not layers:
+        pairs += [(s.M, s.K) for name in models or shape_sets() for s in load_shapes(name)]
+    return [GemmShape(m, n, k) for m, k in dict.fromkeys(pairs) for n in counts]
+
+
+def _row(case: dict[str, Any]) -> dict[str, Any]:
+    peer = case["peers"].get("torch linear")
+    return case | {"floor": case["floor_us"], "GB/s": case["gbs"], "torch us": peer["us"] if peer else None}
+
+
+def _print_launch(costs: dict[str, float], as_json: bool) -> None:
+    if as_json:
+        show.print_json(costs)
+    else:
+        show.print_table(
+            [{"us per call": value, "what": name} for name, value in costs.items()], ("us per call", "what")
+        )
 
 
 @app.command("build")

@@ -50,7 +50,7 @@ def build(
 
 def _build_one(arch: str, specs: list[KernelSpec], jobs: int | None) -> BuildResult:
     from kgen.build import build as build_kernels
-    from kgen.dispatch import compile_tables
+    from kgen.dispatch.emit import compile_tables
 
     with Counting(f"build {arch}") as bar:
         result = build_kernels(specs, arch=arch, jobs=jobs, progress=bar.step, waiting=bar.say)

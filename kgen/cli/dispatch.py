@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kgen.cli import show
 from kgen.cli.options import Arches, AsJson, Families, OneArch
-from kgen.cli.targets import arches_of, one_arch
-from kgen.errors import Problem, SpecError
+from kgen.cli.targets import arches_of, built, one_arch
+from kgen.errors import Problem, SpecError, TableError
+from kgen.settings import build_dir
+
+if TYPE_CHECKING:
+    from kgen.dispatch import Explanation
 
 app = typer.Typer(help="Dispatch tables: explain, check and show them.", no_args_is_help=True)
 SIZES = ("M", "N", "K")
@@ -44,7 +48,16 @@ def explain(
     if as_json:
         show.print_json(answer.as_data())
     else:
-        print(answer.text())
+        print(answer.text(_freshness(answer)))
+
+
+def _freshness(answer: Explanation) -> str:
+    """Whether the kernels' source has changed since the evidence; nothing is rendered for rows that rest on no source."""
+    if answer.pick.row.because.kind not in ("measured", "model"):
+        return ""
+    from kgen.dispatch.check import freshness
+
+    return freshness(answer.table, answer.pick.row)
 
 
 def _problem_of(words: list[str]) -> dict[str, str]:
@@ -70,12 +83,31 @@ def _problem_of(words: list[str]) -> dict[str, str]:
 @app.command()
 def check(arch: Arches = None, family: Families = None, table: TableFile = None, as_json: AsJson = False) -> None:
     """Rows never reached, shapes without a row, kernels not built, evidence older than the kernels' source."""
-    from kgen.dispatch import check_tables
+    from kgen.dispatch.check import check_tables
 
-    findings: list[Any] = []
-    for name in arches_of(arch):
-        findings += check_tables(name, family, table)
-    raise NotImplementedError(findings)
+    reports = [
+        report
+        for name in arches_of(arch)
+        for report in check_tables(name, family, table, built=_built_names(name, quiet=as_json))
+    ]
+    if as_json:
+        show.print_json([report.as_data() for report in reports])
+    else:
+        for report in reports:
+            print("\n".join(report.lines()))
+    wrong = [report for report in reports if not report.ok]
+    if wrong:
+        raise TableError(f"not in order: {', '.join(report.where for report in wrong)}")
+
+
+def _built_names(arch: str, quiet: bool) -> set[str] | None:
+    """Kernels that are built for a target; None, with a remark, when there is no build to compare with."""
+    if not (build_dir(arch) / "manifest.json").is_file():
+        if not quiet:
+            show.note(f"{arch}: nothing is built, so it is not checked whether the kernels are")
+        return None
+    manifest, _ = built(arch)
+    return {entry.name for entry in manifest.kernels if entry.built}
 
 
 @app.command("show")

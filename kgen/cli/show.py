@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+_NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]+)?(e[-+]?[0-9]+)?%?")
 
 
 def print_json(data: Any) -> None:
@@ -44,7 +47,7 @@ def _cell(value: Any) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.replace(".", "", 1).replace("e-", "", 1).removeprefix("-").isdigit()
+    return text == "-" or _NUMBER.fullmatch(text) is not None
 
 
 def plural(count: int, noun: str) -> str:
