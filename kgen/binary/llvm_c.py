@@ -70,7 +70,8 @@ class _Worker:
     def ask(self, arch: str, address: int, data: bytes) -> list[tuple[int, str]]:
         """(bytes, text) of each instruction."""
         with self._lock:
-            process = self._process or self._start()
+            alive = self._process is not None and self._process.poll() is None
+            process = self._process if alive and self._process else self._start()
             try:
                 return self._ask(process, arch, address, data)
             except (OSError, ValueError) as error:

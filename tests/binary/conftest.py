@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from kgen.errors import ToolchainError
-
-DATA = Path(__file__).parent / "data"
-AMD = ("gfx1151", "gfx1100", "gfx1201", "gfx942", "gfx950")
+from tests.binary.samples import AMD, DATA
 
 
 @pytest.fixture(params=AMD)
@@ -51,7 +50,7 @@ def hip(toolchain, tmp_path_factory) -> Callable[..., tuple[Path, str]]:
             command = [*toolchain.compile_command(arch, file, out), *options]
             run = subprocess.run(
                 command,
-                env=None if not toolchain.env else _env(toolchain.env),
+                env=os.environ | toolchain.env,
                 capture_output=True,
                 text=True,
                 check=False,
@@ -61,12 +60,6 @@ def hip(toolchain, tmp_path_factory) -> Callable[..., tuple[Path, str]]:
         return done[key]
 
     return compile_one
-
-
-def _env(extra: dict[str, str]) -> dict[str, str]:
-    import os
-
-    return os.environ | extra
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import AMD, DATA
 
 from kgen.binary import llvm_c, read_binary, sass
 from kgen.binary.codeobject import CodeObject, KernelCode
 from kgen.binary.disassemble import BACKENDS, available, disassemble
 from kgen.binary.instruction import Instruction, branch_target, canonical, from_text
 from kgen.errors import CodeObjectError, MissingPieceError
+from tests.binary.samples import AMD, DATA
 
 NOTHING = SimpleNamespace(libllvm=None, disassembler=None)
 needs_tables = pytest.mark.skipif("tinygrad" not in available(None), reason="needs the tinygrad package (extra emu)")

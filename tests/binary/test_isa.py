@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import AMD, DATA
 
 from kgen.binary import KernelResources, read_binary
 from kgen.binary.codeobject import CodeObject, KernelCode
 from kgen.binary.disassemble import available
 from kgen.binary.instruction import Instruction
 from kgen.binary.isa import categorise, count_opcodes, diff, isa_report, loop_report, watch
+from tests.binary.samples import AMD, DATA
 
 FMAC = {"multiply_pattern": r"v_(dual_)?fmac_f32", "multiplies_per_step": 4, "macs_per_step": 4}
 needs_tables = pytest.mark.skipif("tinygrad" not in available(None), reason="needs the tinygrad package (extra emu)")

@@ -6,7 +6,6 @@ import re
 from itertools import pairwise
 
 import pytest
-from conftest import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from kgen.binary import read_binary
 from kgen.binary.disassemble import disassemble
 from kgen.binary.instruction import Instruction
 from kgen.binary.loops import Block, blocks_of, count_matching, hot_loop, immediate_dominators, natural_loops
+from tests.binary.samples import DATA
 
 MULTIPLY = r"v_(dual_)?fmac_f32"
 

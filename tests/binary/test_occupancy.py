@@ -10,11 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import AMD
 
 from kgen.binary import KernelResources, read_code_object
 from kgen.binary.occupancy import occupancy, waves_by_vgpr
 from kgen.spec.arch import arch_facts
+from tests.binary.samples import AMD
 
 
 def kernel(vgpr: int = 24, lds: int = 0, sgpr: int = 16, threads: int = 1024) -> KernelResources:
