@@ -6,6 +6,7 @@ It looks at shapes, strides, types and devices only, so it also runs on fake ten
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,8 +93,10 @@ def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
         rows = 1
         for size in x.shape[:-1]:
             rows *= size
-        shapes = dict.fromkeys([(M,), (rows, M), (*x.shape[:-1], M)])
-        if tuple(bias.shape) not in shapes:
+        shapes: list[tuple[int, ...]] = [(M,), (rows, M)]
+        if x.dim() > 2:
+            shapes.append((*x.shape[:-1], M))
+        if not any(_same(bias.shape, shape) for shape in shapes):
             allowed = " or ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes)
             out.append(Problem(("bias.shape",), _shape(bias), allowed))
     return out
@@ -138,6 +141,11 @@ def _row_stride(name: str, tensor: Tensor, width: int, by_pieces: bool, problems
     if stride >= MAX_STRIDE:
         problems.append(Problem((f"{name}.stride",), f"rows {stride} elements apart", f"below {MAX_STRIDE}"))
     return stride
+
+
+def _same(a: Sequence[int], b: Sequence[int]) -> bool:
+    """Equal sizes; symbolic ones, which cannot be hashed, are compared one by one."""
+    return len(a) == len(b) and all(one == other for one, other in zip(a, b, strict=True))
 
 
 def _shape(tensor: Tensor) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def linear_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 
 def linear_torch(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The same problem by torch.nn.functional.linear, contiguous, in x's dtype: what a table's torch row runs."""
-    rows = x.reshape(-1, x.shape[-1]) if x.shape[-1] else x.new_empty((x[..., :1].numel(), 0))
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     flat_bias = bias if bias is None or bias.dim() == 1 else bias.reshape(-1, weight.shape[0])
     out = torch.nn.functional.linear(rows, weight, flat_bias)
     return out.reshape(*x.shape[:-1], weight.shape[0]).contiguous()
