@@ -79,7 +79,10 @@ def _fitting(
     name = row.kernels.get((dtype, shape.N))
     if name is None:
         span = rows_range(table.family)
-        return row.use, None, Problem(("N",), str(shape.N), f"{span.start} to {span.stop - 1}: {row.use}")
+        if shape.N not in span:
+            return row.use, None, Problem(("N",), str(shape.N), f"{span.start} to {span.stop - 1}: {row.use}")
+        found = f"no kernel for {dtype} and N {shape.N}, which an earlier row was to answer always"
+        return row.use, None, Problem(("use",), found, "a kernel that fits, in the earlier row")
     spec = table.specs[name]
     problem: Problem | None = spec.fits(shape)  # type: ignore[attr-defined]
     if problem is None and spec.dtype != dtype:

@@ -108,7 +108,7 @@ class Junction(Node):
 # ---- text to tree
 
 _TOKEN = re.compile(
-    r"""(?P<space>\s+)|(?P<number>\d+)(?![A-Za-z_])|(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<string>"[^"\\\n]*"|'[^'\\\n]*')"""
+    r"""(?P<space>\s+)|(?P<number>\d++)(?![A-Za-z_])|(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<string>"[^"\\\n]*"|'[^'\\\n]*')"""
     r"""|(?P<op>//|<=|>=|==|!=|[-+*%<>(),\[\]])""",
     re.ASCII,
 )
