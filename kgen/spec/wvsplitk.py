@@ -265,7 +265,7 @@ class WvSplitKSpec(KernelSpec):
         if self.lane_rows == 4:
             return r"v_mfma_f32_4x4x4"
         if self.facts.vendor == "nvidia":
-            return r"FFMA|HFMA2"
+            return r"FFMA|HFMA2(?!\.MMA)"  # HFMA2.MMA only loads constants
         return r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
 
     @property
