@@ -139,7 +139,10 @@ class _Job:
             gone = ", ".join(locked.package.name for locked in wrong)
             self.progress.stage(f"{gone}: not as locked; asking the signed index of {', '.join(suites)}")
             index = make_index()
-            lock = resolve_again(lock, suites, self.archives, index)
+            try:
+                lock = resolve_again(lock, suites, self.archives, index)
+            except ToolchainError as error:
+                raise ToolchainError(f"{error}{self._about_guess(wrong)}") from error
             self.notes += [f"{gone}: the locked files are gone; taken from the signed index instead", *index.notes]
             wrong = self._fetch_all(lock, errors_are_final=True)
         goal = self.root / lock.id
@@ -182,15 +185,15 @@ class _Job:
                 )
             except (GoneError, MismatchError) as error:
                 if errors_are_final:
-                    raise ToolchainError(f"{error}{self._about_guess(locked)}") from error
+                    raise ToolchainError(f"{error}{self._about_guess([locked])}") from error
                 with guard:
                     wrong.append(locked)
 
         _in_threads(fetch, sorted(lock.packages, key=lambda locked: -locked.package.size))
         return wrong
 
-    def _about_guess(self, locked: Locked) -> str:
-        if locked.archive != "security" or not self.archives.guessed:
+    def _about_guess(self, wrong: list[Locked]) -> str:
+        if not self.archives.guessed or all(locked.archive != "security" for locked in wrong):
             return ""
         return "\n  the security archive's address was guessed from the main one; name it with --security-archive URL"
 

@@ -1,3 +1,4 @@
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,12 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+def key() -> Iterator[Key]:
     # gpg's agent socket must have a short path (108 bytes), which pytest's own folders may not have
-    made = Key.make(Path(tempfile.mkdtemp(prefix="kg-")), "archive")
+    folder = Path(tempfile.mkdtemp(prefix="kg-"))
+    made = Key.make(folder, "archive")
     if made is None:
         pytest.skip("needs gpg and gpgv to make a throwaway key")
-    return made
+    yield made
+    made.close()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,5 @@
 import contextlib
+import random
 import shutil
 
 import pytest
@@ -22,7 +23,7 @@ def test_versions_are_ordered_as_dpkg_orders_them():
         "2.41-12+deb13u4",
         "1:0.1",
     ]
-    assert sorted(rising[::-1], key=version_key) == rising
+    assert sorted(random.Random(0).sample(rising, len(rising)), key=version_key) == rising
 
 
 def test_the_major_version_leaves_epoch_and_rest_out():
@@ -89,8 +90,10 @@ def test_text_outside_the_signature_is_not_believed(key):
 
 def test_a_key_that_the_keyring_lacks_is_refused(key, tmp_path):
     stranger = Key.make(key.home.parent, f"s{tmp_path.name[-6:]}")
+    signed_file = stranger.sign(b"Suite: one\n")
+    stranger.close()
     with pytest.raises(ToolchainError, match="refused"):
-        machine_verifier([key.keyring])(stranger.sign(b"Suite: one\n"), "somewhere")
+        machine_verifier([key.keyring])(signed_file, "somewhere")
 
 
 def test_an_unsigned_file_is_refused(key):
