@@ -114,7 +114,7 @@ class _Seen:
     taken: dict[int, Counter[int]] = field(
         default_factory=dict
     )  # row -> rows before it that took a shape where it holds
-    unfit: dict[tuple[int, str], list[tuple[GemmShape, Problem]]] = field(default_factory=dict)
+    unfit: dict[int, list[tuple[GemmShape, str, Problem]]] = field(default_factory=dict)
     orphans: list[tuple[GemmShape, str]] = field(default_factory=list)
     shapes: int = 0
 
@@ -196,7 +196,7 @@ def _try_shape(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) 
         if not row.torch:
             name, _, problem = _fitting(table, row, shape, dtype)
             if problem is not None:
-                seen.unfit.setdefault((row.number, name), []).append((shape, problem))
+                seen.unfit.setdefault(row.number, []).append((shape, name, problem))
     if winner is None:
         seen.orphans.append((shape, dtype))
     else:
@@ -219,9 +219,9 @@ def _coverage(table: DispatchTable, seen: _Seen) -> Iterable[Finding]:
             found = f"never holds over {seen.shapes} shapes: {row.when}"
         problem = Problem(("when",), found, "a row that answers some shape", "move it up, correct it, or delete it")
         yield Finding("error", "unreached", row.number, problem)
-    for (number, name), cases in seen.unfit.items():
-        shape, problem = cases[0]
-        found = f"holds for {_words(shape)} ({len(cases)} shapes tried), but {name} does not fit: {problem.found}"
+    for number, cases in seen.unfit.items():
+        shape, name, problem = cases[0]
+        found = f"holds for {_words(shape)} and {len(cases) - 1} more shapes, but {name} does not fit: {problem.found}"
         cure = Problem(("when",), found, problem.allowed, "say so in `when`")
         yield Finding("error", "unfit", number, cure)
     if seen.orphans:

@@ -21,7 +21,11 @@ def numbers(depth: int):
         st.builds(Arithmetic, st.just("*"), inner, st.integers(0, 9).map(Constant)),
         st.builds(Arithmetic, st.sampled_from(("//", "%")), inner, positive),
         st.builds(lambda a, b: Call("ceil_div", (a, b)), inner, positive),
-        st.builds(lambda f, args: Call(f, tuple(args)), st.sampled_from(("min", "max")), st.lists(inner, min_size=2, max_size=3)),
+        st.builds(
+            lambda f, args: Call(f, tuple(args)),
+            st.sampled_from(("min", "max")),
+            st.lists(inner, min_size=2, max_size=3),
+        ),
     )
 
 
@@ -38,7 +42,11 @@ def conditions(depth: int = 2):
             st.lists(st.tuples(order, numbers(1)), min_size=1, max_size=2),
         ),
         st.builds(lambda op, value: Compare(Name("dtype"), ((op, value),)), st.sampled_from(("==", "!=")), dtype),
-        st.builds(lambda options, n: Member(Name("dtype"), tuple(options), n), st.lists(dtype, min_size=1, max_size=2), st.booleans()),
+        st.builds(
+            lambda options, n: Member(Name("dtype"), tuple(options), n),
+            st.lists(dtype, min_size=1, max_size=2),
+            st.booleans(),
+        ),
         st.builds(
             lambda item, options, n: Member(item, tuple(options), n),
             numbers(1),
@@ -53,7 +61,9 @@ def conditions(depth: int = 2):
         leaf,
         st.builds(Not, inner),
         st.builds(
-            lambda op, items: Junction(op, tuple(items)), st.sampled_from(("and", "or")), st.lists(inner, min_size=2, max_size=3)
+            lambda op, items: Junction(op, tuple(items)),
+            st.sampled_from(("and", "or")),
+            st.lists(inner, min_size=2, max_size=3),
         ),
     )
 

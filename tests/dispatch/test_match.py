@@ -15,7 +15,15 @@ def number(table, M, N, K, dtype="bf16", cu=None) -> int:
 
 @pytest.mark.parametrize(
     ("shape", "row"),
-    [((2080, 1, 2048), 2), ((2081, 1, 2048), 3), ((80, 1, 2048), 3), ((2080, 1, 2049), 1), ((64, 8, 4096), 3), ((64, 8, 4104), 4), ((64, 9, 4096), 5)],
+    [
+        ((2080, 1, 2048), 2),
+        ((2081, 1, 2048), 3),
+        ((80, 1, 2048), 3),
+        ((2080, 1, 2049), 1),
+        ((64, 8, 4096), 3),
+        ((64, 8, 4104), 4),
+        ((64, 9, 4096), 5),
+    ],
 )
 def test_first_row_that_holds_wins(shape, row):
     assert number(table_of(*SOUND), *shape) == row
@@ -137,7 +145,10 @@ def test_answers_are_remembered_but_not_without_end(monkeypatch):
 
 def test_picker_counts_every_call_of_every_thread():
     picker = Picker(table_of(*SOUND))
-    work = [threading.Thread(target=lambda: [picker.pick(GemmShape(64, n, 64), "bf16") for n in range(1, 9)]) for _ in range(8)]
+    work = [
+        threading.Thread(target=lambda: [picker.pick(GemmShape(64, n, 64), "bf16") for n in range(1, 9)])
+        for _ in range(8)
+    ]
     for thread in work:
         thread.start()
     for thread in work:

@@ -19,7 +19,12 @@ def test_kernels_named_fills_in_dtype_and_every_n_that_the_condition_allows():
 
 def test_kernels_named_leaves_out_what_an_earlier_row_always_answers():
     names = kernels_named(table_of(("N == 1", ONE), ("N <= 2", LDS), LAST))
-    assert names == [ONE.format(dtype="bf16"), ONE.format(dtype="fp16"), LDS.format(dtype="bf16", N=2), LDS.format(dtype="fp16", N=2)]
+    assert names == [
+        ONE.format(dtype="bf16"),
+        ONE.format(dtype="fp16"),
+        LDS.format(dtype="bf16", N=2),
+        LDS.format(dtype="fp16", N=2),
+    ]
 
 
 def test_kernels_named_keeps_what_an_earlier_row_only_sometimes_answers():
@@ -126,7 +131,9 @@ def test_row_that_is_no_table_is_named():
 
 
 def test_all_problems_are_reported_at_once():
-    data = data_of(("N = 1", "torch", {"kind": "guess"}), ("N == 1", KERNEL.replace("YTILE1", "YTILE9")), LAST) | {"schema": 7}
+    data = data_of(("N = 1", "torch", {"kind": "guess"}), ("N == 1", KERNEL.replace("YTILE1", "YTILE9")), LAST) | {
+        "schema": 7
+    }
     assert problems_of(data) == [("", "schema"), ("row 1", "because"), ("row 1", "when"), ("row 2", "use")]
 
 
