@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -138,12 +139,15 @@ class KernelSpec(BaseModel):
             return [Problem(("arch",), repr(self.arch), ", ".join(ARCHES), where=where)]
         out = [_among_problem(self, field, where) for field in type(self).model_fields]
         if not any(out):
-            out += [method(self, self.facts) for method in self._rules()]
+            out += [method(self, self.facts) for method in _rules(type(self))]
         return [_placed(problem, where) for problem in out if problem]
 
-    def _rules(self) -> list[Callable[..., Problem | None]]:
-        members = (getattr(type(self), name, None) for name in dir(type(self)))
-        return [member for member in members if getattr(member, "__rule__", False)]
+
+@cache
+def _rules(cls: type[KernelSpec]) -> tuple[Callable[..., Problem | None], ...]:
+    """The rules of a spec class; looking for them takes longer than asking them."""
+    members = (getattr(cls, name, None) for name in dir(cls))
+    return tuple(member for member in members if getattr(member, "__rule__", False))
 
 
 def _placed(problem: Problem, where: str) -> Problem:
