@@ -44,15 +44,20 @@ app.add_typer(spec.app, name="spec")
 app.add_typer(shapes.app, name="shapes")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"kgen {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error comes from; may stand anywhere.")] = False,
 ) -> None:
     """Specialised HIP kernels from small specs: build, check, explain, run and measure them."""
-    if version:
-        typer.echo(f"kgen {__version__}")
-        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
