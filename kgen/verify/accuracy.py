@@ -77,6 +77,7 @@ def tolerance(reference: Doubles, magnitude: Doubles, dtype: Dtype, model: Accum
     return form.eps * np.maximum(np.abs(reference), form.min_normal) + model.depth * model.unit * magnitude
 
 
+@np.errstate(invalid="ignore", over="ignore")  # outputs may hold anything
 def judge(out: Bits, reference: Doubles, magnitude: Doubles, dtype: Dtype, model: Accumulation) -> Verdict:
     """Apply the rules to an output (16-bit patterns) against the exact values; all three arrays have one shape."""
     values = from_bits(out, dtype)
@@ -110,6 +111,7 @@ def judge(out: Bits, reference: Doubles, magnitude: Doubles, dtype: Dtype, model
     return Verdict(True, *numbers, f"worst {ratio[worst]:.2f} of the tolerance")
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def judge_exact(out: Bits, expected: Bits, dtype: Dtype) -> Verdict:
     """Bits must be equal, but for the sign of zero: what zero inputs and repeated runs must give."""
     values, wanted = from_bits(out, dtype), from_bits(expected, dtype)

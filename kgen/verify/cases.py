@@ -165,8 +165,8 @@ def _largest_k(spec: WvSplitKSpec, wanted: int) -> int:
 
 def _walk_m(spec: WvSplitKSpec) -> int:
     """Output features for more tiles than one CU's grid has groups, the last one ragged."""
-    groups = spec.groups_per_cu if spec.persistent else 1
-    return spec.rows_per_group * (groups + 1) + spec.rows_per_group // 2 + 1
+    groups, rows = spec.groups_per_cu if spec.persistent else 1, spec.rows_per_group
+    return rows * (groups + 1) + rows // 2 + (rows > 2)
 
 
 def _quick(spec: WvSplitKSpec) -> list[Case]:

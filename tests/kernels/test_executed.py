@@ -23,7 +23,7 @@ def test_kernels_are_right_within_bounds_and_free_of_races(arch, part, built):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("arch", (*AMD, "sm_90"))
+@pytest.mark.parametrize("arch", [*AMD, "sm_90"])
 def test_there_are_default_kernels_for_every_n_and_dtype(arch):
     covered = {(spec.dtype, spec.N) for spec in default_specs(arch).values()}
     assert covered == {(dtype, n) for dtype in ("bf16", "fp16") for n in range(1, 9)}

@@ -1,0 +1,47 @@
+"""Specs that nobody chose: any that the rules let through must compile, stay within registers, and be right."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kgen.build import build
+from kgen.spec.arch import ARCHES
+from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.verify.devices import EmulatedDevice
+from kgen.verify.run import check_manifest
+from tests.kernels.built import AMD, compiler
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> WvSplitKSpec:
+    """A wvsplitk spec without problems, on any AMD target."""
+    arch = draw(st.sampled_from(AMD))
+    values = {
+        "arch": arch,
+        "dtype": draw(st.sampled_from(("bf16", "fp16"))),
+        "N": draw(st.integers(1, 8)),
+        "THRDS": ARCHES[arch].wave,
+        "YTILE": draw(st.sampled_from((4, 8) if ARCHES[arch].mfma_4x4x4 else range(1, 9))),
+        "WvPrGrp": draw(st.integers(1, 1024 // ARCHES[arch].wave)),
+        "A_CHUNK": draw(st.sampled_from((8, 16, 32))),
+        "UNRL": draw(st.sampled_from((1, 2, 4, 8))),
+        "STAGING": draw(st.sampled_from(("lds", "window", "global"))),
+        "K": draw(st.none() | st.integers(1, 600).map(lambda k: 8 * k)),
+    }
+    while WvSplitKSpec.problems_of(values):  # the rules say what is too much; less of it is a spec
+        values = {**values, "UNRL": max(1, values["UNRL"] // 2), "A_CHUNK": 8, "N": max(1, values["N"] - 1)}
+    return WvSplitKSpec(**values)
+
+
+@pytest.mark.hipcc
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spec=specs())
+def test_any_spec_that_the_rules_allow_compiles_and_is_right(spec, tmp_path):
+    folder = tmp_path / spec.arch
+    result = build([spec], arch=spec.arch, folder=folder, tools=compiler())
+    assert not result.failed, result.failed[0].error
+    results = check_manifest(folder, EmulatedDevice(spec.arch), names=[spec.name])
+    assert results
+    assert not [f"{case.words}: {case.why}" for case in results if not case.ok], spec.name
