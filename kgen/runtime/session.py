@@ -9,7 +9,7 @@ from typing import Any
 
 from kgen import settings
 from kgen.errors import LaunchError, MissingPieceError, OpError, Problem, SpecError
-from kgen.runtime.driver import KINDS, Driver, Kind
+from kgen.runtime.driver import KINDS, Device, Driver, Kind
 from kgen.runtime.library import Library
 from kgen.spec.arch import ARCHES, arch_facts
 
@@ -116,6 +116,11 @@ def stats() -> dict[str, int]:
         for name, count in library.answered().items():
             out[name] = out.get(name, 0) + count
     return out
+
+
+def present_device() -> Device:
+    """The device that `load()` would take: the GPU that torch can use, else the emulator. Raises MissingPieceError."""
+    return _present_driver(None).device
 
 
 # ---- which folder

@@ -12,6 +12,7 @@ from torch import Tensor
 from kgen.build import build
 from kgen.errors import MissingPieceError
 from kgen.ops.reference import linear_reference
+from kgen.spec.arch import arch_facts
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.toolchain.find import find_amd
 
@@ -19,18 +20,28 @@ ARCH, OTHER = "gfx1151", "gfx942"
 BECAUSE = {"kind": "default", "why": "made for the tests"}
 
 
-def spec(dtype: str, N: int, staging: str, **more: int) -> WvSplitKSpec:
-    return WvSplitKSpec(arch=ARCH, dtype=dtype, N=N, YTILE=2, WvPrGrp=4, UNRL=1, STAGING=staging, **more)
+def spec(dtype: str, N: int, staging: str, K: int | None = None, arch: str = ARCH) -> WvSplitKSpec:
+    """A kernel that is possible on `arch` with the given rows and staging."""
+    facts = arch_facts(arch)
+    rows = 4 if facts.mfma_4x4x4 else 2
+    return WvSplitKSpec(
+        arch=arch, dtype=dtype, N=N, THRDS=facts.wave, YTILE=rows, WvPrGrp=4, UNRL=1, STAGING=staging, K=K
+    )
 
 
-SPECS = [
-    spec("bf16", 1, "lds"),
-    spec("bf16", 2, "lds"),
-    spec("fp16", 3, "window"),
-    spec("bf16", 4, "global"),
-    spec("fp16", 1, "lds", K=256),
-]
-OTHER_SPECS = [WvSplitKSpec(arch=OTHER, dtype="bf16", N=1, THRDS=64, YTILE=4, WvPrGrp=4, UNRL=1, STAGING="lds")]
+def specs_on(arch: str) -> list[WvSplitKSpec]:
+    """The tiny set of a target."""
+    return [
+        spec("bf16", 1, "lds", arch=arch),
+        spec("bf16", 2, "lds", arch=arch),
+        spec("fp16", 3, "window", arch=arch),
+        spec("bf16", 4, "global", arch=arch),
+        spec("fp16", 1, "lds", K=256, arch=arch),
+    ]
+
+
+SPECS = specs_on(ARCH)
+OTHER_SPECS = specs_on(OTHER)[:1]
 
 
 def build_tiny(root: Path) -> Path:

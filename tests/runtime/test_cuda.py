@@ -1,0 +1,107 @@
+"""The cuda driver against a stand-in of cuda-bindings: what it calls, in which order, and what its errors say."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import pytest
+
+from kgen.errors import CodeObjectError, LaunchError, MissingPieceError
+from kgen.runtime.arguments import ArgumentLayout
+from kgen.runtime.cuda import CudaDriver
+from kgen.spec.base import Launch
+from tests.runtime.fakes import CUresult, FakeCuda, install_cuda
+from tests.runtime.tiny import SPECS
+
+GEOMETRY = Launch((132, 1, 1), (128, 1, 1), 4096)
+LAYOUT = ArgumentLayout(SPECS[0].args)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    fake = FakeCuda()
+    install_cuda(monkeypatch, fake)
+    monkeypatch.setattr("kgen.runtime.cuda.torch_stream", lambda ordinal: lambda: 4321)
+    return fake
+
+
+def test_the_device_is_described(cuda: FakeCuda) -> None:
+    device = CudaDriver().device
+    assert (device.kind, device.arch, device.name) == ("cuda", "sm_90", "NVIDIA H200")
+    assert (device.cu, device.lds_per_group, device.torch_name) == (132, 232448, "cuda:0")
+
+
+def test_modules_load_into_the_primary_context_and_leave_none_behind(cuda: FakeCuda) -> None:
+    driver = CudaDriver()
+    driver.load(b"image", "k.cubin")
+    assert cuda.named("cuModuleLoadData") == [(b"image", (77,))]
+    assert cuda.contexts == []
+
+
+def test_a_launch_hands_over_geometry_stream_and_packed_arguments(cuda: FakeCuda) -> None:
+    driver = CudaDriver()
+    launch = driver.bind(driver.function("module", "k", 0), GEOMETRY, LAYOUT)
+    launch(driver.stream(), tuple(range(10)), (None,) * 4)
+    geometry = (132, 1, 1, 128, 1, 1, 4096)
+    assert cuda.launched == [("function", geometry, ("stream", 4321), LAYOUT.struct.pack(*range(10)))]
+    assert not cuda.named("cuFuncSetAttribute")
+
+
+def test_much_shared_memory_is_asked_for_and_a_refusal_names_the_limit(cuda: FakeCuda) -> None:
+    driver = CudaDriver()
+    driver.function("module", "k", 200 * 1024)
+    assert cuda.named("cuFuncSetAttribute") == [("function", 8, 200 * 1024)]
+    cuda.fail = {"cuFuncSetAttribute": CUresult.CUDA_ERROR_INVALID_VALUE}
+    with pytest.raises(LaunchError, match="232448"):
+        driver.function("module", "k", 300 * 1024)
+
+
+def test_every_thread_gets_the_primary_context_before_its_first_launch(cuda: FakeCuda) -> None:
+    launch = CudaDriver().bind("function", GEOMETRY, LAYOUT)
+
+    def work() -> None:
+        for _ in range(2):
+            launch(0, tuple(range(10)), (None,) * 4)
+
+    before = len(cuda.named("cuCtxSetCurrent"))
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert cuda.named("cuCtxSetCurrent")[before:] == [(77,)]
+    assert len(cuda.launched) == 2
+
+
+def test_refusals_name_the_file_the_device_and_the_drivers_words(cuda: FakeCuda) -> None:
+    driver = CudaDriver()
+    cuda.fail = {
+        "cuModuleLoadData": CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU,
+        "cuModuleGetFunction": CUresult.CUDA_ERROR_NOT_FOUND,
+        "cuLaunchKernel": CUresult.CUDA_ERROR_INVALID_VALUE,
+    }
+    with pytest.raises(CodeObjectError, match=r"k\.cubin: .*sm_90.*words for 209"):
+        driver.load(b"image", "k.cubin")
+    assert cuda.contexts == []
+    with pytest.raises(CodeObjectError, match="kernel_name"):
+        driver.function("module", "kernel_name", 0)
+    with pytest.raises(LaunchError, match="CUDA_ERROR_INVALID_VALUE"):
+        driver.bind("function", GEOMETRY, LAYOUT)(0, tuple(range(10)), (None,) * 4)
+
+
+def test_no_gpu_no_driver_and_no_package_are_missing_pieces(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda.devices = 0
+    with pytest.raises(MissingPieceError, match="no GPU"):
+        CudaDriver()
+    cuda.fail = {"cuInit": CUresult.CUDA_ERROR_NO_DEVICE}
+    with pytest.raises(MissingPieceError, match="words for 100"):
+        CudaDriver()
+
+    def no_library(flags: int) -> None:
+        raise RuntimeError("libcuda.so.1 not found")
+
+    cuda.cuInit = no_library  # type: ignore[method-assign,assignment]
+    with pytest.raises(MissingPieceError, match="libcuda"):
+        CudaDriver()
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(MissingPieceError, match=r"pip install 'kgen\[cuda\]'"):
+        CudaDriver()
