@@ -86,8 +86,13 @@ class Default(_Evidence):
         return "default, not measured"
 
 
-Because = Annotated[Measured | Published | Model | Default, Field(discriminator="kind")]
-KINDS = ("measured", "published", "model", "default")
+Because = Measured | Published | Model | Default
+KINDS: dict[str, type[Measured] | type[Published] | type[Model] | type[Default]] = {
+    "measured": Measured,
+    "published": Published,
+    "model": Model,
+    "default": Default,
+}
 
 
 def evidence_digest(digests: Sequence[str]) -> str:

@@ -249,9 +249,10 @@ def _existence(table: DispatchTable, built: Container[str] | None, in_set: Conta
 def _ages(table: DispatchTable, digest_of: Callable[[KernelSpec], str]) -> Iterable[Finding]:
     for row in table.rows:
         now = current_digest(table, row, digest_of)
-        if now is None or _same(now, row.because.source):
+        evidence = row.because
+        if now is None or not isinstance(evidence, (Measured, Model)) or _same(now, evidence.source):
             continue
-        found = f"{row.because.kind} with source {row.because.source}; the kernels' source is {now} now"
+        found = f"{evidence.kind} with source {evidence.source}; the kernels' source is {now} now"
         cure = "measure again, then write the new digest"
         yield Finding("warning", "stale", row.number, Problem(("because.source",), found, now, cure))
 
@@ -267,7 +268,7 @@ def current_digest(table: DispatchTable, row: Row, digest_of: Callable[[KernelSp
 def freshness(table: DispatchTable, row: Row) -> str:
     """Whether the kernels' source has changed since the row's evidence, in words; empty when the evidence does not rest on a source."""
     now = current_digest(table, row)
-    if now is None:
+    if now is None or not isinstance(row.because, (Measured, Model)):
         return ""
     return "kernel source unchanged since" if _same(now, row.because.source) else "the kernel source has changed since"
 

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from kgen.dispatch.because import KINDS, Because
 from kgen.dispatch.evaluate import check_condition, closure, possible
@@ -30,7 +30,6 @@ SCHEMA = 1
 TORCH = "torch"
 _ROW_KEYS = ("when", "use", "because")
 _HEAD_KEYS = ("schema", "arch", "family", "row")
-_BECAUSE: TypeAdapter[Any] = TypeAdapter(Because)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Row:
     number: int
     when: str
     use: str
-    because: Any
+    because: Because
     condition: Node = field(repr=False)
     holds: Callable[[Mapping[str, Any]], bool] = field(repr=False, compare=False)
     kernels: Mapping[tuple[str, int], str] = field(repr=False)
@@ -211,7 +210,7 @@ class _RowReader:
         when, use = self.text("when"), self.text("use")
         condition = self.condition(when) if when is not None else None
         kernels = self.kernels(use, condition) if use is not None else {}
-        if self.problems or condition is None or when is None or use is None:
+        if self.problems or because is None or condition is None or when is None or use is None:
             return None
         return Row(self.number, when, use, because, condition, closure(condition), kernels)
 
@@ -234,28 +233,23 @@ class _RowReader:
             return None
         return node
 
-    def because(self) -> Any:
+    def because(self) -> Because | None:
         value = self.entry.get("because")
-        if not isinstance(value, dict) or value.get("kind") not in KINDS:
-            found = (
-                "not given"
-                if value is None
-                else f"kind {value.get('kind')!r}"
-                if isinstance(value, dict)
-                else repr(value)[:60]
-            )
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if not isinstance(kind, str) or kind not in KINDS:
+            found = "not given" if value is None else f"kind {kind!r}" if isinstance(value, dict) else repr(value)[:60]
             self.complain("because", found, "a table with kind = " + ", ".join(KINDS))
             return None
         try:
-            return _BECAUSE.validate_python(value)
+            return KINDS[kind].model_validate(value)
         except ValidationError as error:
             for entry in error.errors():
-                self.evidence_problem(value["kind"], entry)
+                self.evidence_problem(kind, entry)
             return None
 
     def evidence_problem(self, kind: str, entry: Any) -> None:
         key = str(entry["loc"][-1])
-        cls = next(cls for cls in Because.__origin__.__args__ if cls.__name__.lower() == kind)  # type: ignore[attr-defined]
+        cls = KINDS[kind]
         if entry["type"] == "extra_forbidden":
             self.complain(f"because.{key}", "no such field", f"{kind} evidence has " + ", ".join(cls.model_fields))
             return

@@ -102,7 +102,7 @@ def test_no_row_says_shape_coverage_and_cure():
 
 
 def test_no_row_names_the_kernels_that_did_not_fit():
-    with pytest.raises(NoRowError, match="row 1  wvsplitk_bf16_N8_.* does not fit"):
+    with pytest.raises(NoRowError, match=r"row 1  wvsplitk_bf16_N8_.* does not fit"):
         pick(table_of(("N <= 8", LDS)), BIG, "bf16")
 
 

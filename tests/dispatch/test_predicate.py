@@ -30,7 +30,7 @@ def test_any_text_parses_or_raises_a_predicate_error(text):
         node = parse(text)
         check_condition(node, SCOPE.domain())
     except PredicateError as error:
-        assert 1 <= error.column <= len(text) + 1
+        assert 1 <= error.column <= len(text) + 1  # noqa: PT017
 
 
 @given(conditions(), sizes, sizes, sizes, st.sampled_from(("bf16", "fp16")), st.integers(1, 400))

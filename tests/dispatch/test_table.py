@@ -1,6 +1,10 @@
-import pytest
+import copy
 
-from kgen.dispatch import kernels_named, load_table, parse_table
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kgen.dispatch import kernels_named, load_table, parse_table, table_path
 from kgen.dispatch.table import table_from
 from kgen.errors import TableError
 
@@ -100,6 +104,7 @@ BAD_ROWS = [
     ({"because": None}, "because"),
     ({"because": "because"}, "because"),
     ({"because": {"kind": "guess"}}, "because"),
+    ({"because": {"kind": ["default"]}}, "because"),
     ({"because": {"kind": "default"}}, "because.why"),
     ({"because": DEFAULT | {"gain": "lots"}}, "because.gain"),
     ({"because": {"kind": "published"}}, "because.source"),
@@ -181,8 +186,6 @@ def test_file_that_is_not_text_is_a_table_error(tmp_path):
 
 
 def test_truncated_file_is_a_table_error(tmp_path):
-    from kgen.dispatch import table_path
-
     text = table_path("wvsplitk", "gfx1151").read_text()
     path = tmp_path / "wvsplitk.toml"
     path.write_text(text[: text.rindex("use =") + 6])
@@ -196,11 +199,54 @@ def test_missing_table_names_those_that_exist():
 
 
 def test_table_of_another_target_is_refused(tmp_path):
-    from kgen.dispatch import table_path
-
     with pytest.raises(TableError, match="'gfx1100', which the file is the table of"):
         load_table("wvsplitk", "gfx1100", table_path("wvsplitk", "gfx1151"))
 
 
 def test_global_staging_row_needs_no_lds_condition():
     assert len(kernels_named(table_of(("N <= 8", GLOBAL), LAST))) == 16
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(("torch", "default", ONE)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(("when", "kind", "source", "x")), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.data(), JUNK)
+def test_any_damaged_value_is_a_table_error_and_nothing_else(data, junk):
+    table = copy.deepcopy(data_of(*SOUND))
+    place, key = data.draw(
+        st.sampled_from(
+            [(table, key) for key in table]
+            + [(row, key) for row in table["row"] for key in row]
+            + [(table["row"], index) for index in range(len(table["row"]))]
+            + [(table["row"][1]["because"], key) for key in MEASURED]
+        )
+    )
+    place[key] = junk
+    try:
+        table_from(table)
+    except TableError as error:
+        assert error.problems  # noqa: PT017
+
+
+TEXT = table_path("wvsplitk", "gfx1151").read_text()
+
+
+@settings(max_examples=40)
+@given(st.integers(0, len(TEXT) - 1), st.integers(0, 3), st.text('"=[]{}N8 \n\\', max_size=2))
+def test_any_damaged_text_is_a_table_error_and_nothing_else(at, cut, put):
+    try:
+        parse_table(TEXT[:at] + put + TEXT[at + cut :])
+    except TableError as error:
+        assert error.problems  # noqa: PT017
