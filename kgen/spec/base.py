@@ -123,7 +123,12 @@ class KernelSpec(BaseModel):
         try:
             spec = cls(**values)
         except ValidationError as error:
-            return [_as_problem(cls, entry, where) for entry in error.errors()]
+            found = [_as_problem(cls, entry, where) for entry in error.errors()]
+            others = values.keys() & cls.model_fields.keys() - {problem.fields[0] for problem in found}
+            unlisted = (
+                _among_problem(cls, field, values[field], where) for field in cls.model_fields if field in others
+            )
+            return found + [problem for problem in unlisted if problem]
         return spec.problems(where)
 
     @classmethod
@@ -137,7 +142,8 @@ class KernelSpec(BaseModel):
         """What the rules say against this spec on its target."""
         if self.arch not in ARCHES:
             return [Problem(("arch",), repr(self.arch), ", ".join(ARCHES), where=where)]
-        out = [_among_problem(self, field, where) for field in type(self).model_fields]
+        cls = type(self)
+        out = [_among_problem(cls, field, getattr(self, field), where) for field in cls.model_fields]
         if not any(out):
             out += [method(self, self.facts) for method in _rules(type(self))]
         return [_placed(problem, where) for problem in out if problem]
@@ -154,10 +160,9 @@ def _placed(problem: Problem, where: str) -> Problem:
     return Problem(problem.fields, problem.found, problem.allowed, problem.next, where or problem.where)
 
 
-def _among_problem(spec: KernelSpec, field: str, where: str) -> Problem | None:
-    extra = type(spec).model_fields[field].json_schema_extra
+def _among_problem(cls: type[KernelSpec], field: str, value: Any, where: str) -> Problem | None:
+    extra = cls.model_fields[field].json_schema_extra
     allowed = extra.get("among") if isinstance(extra, dict) else None
-    value = getattr(spec, field)
     if allowed is None or value in allowed:
         return None
     return Problem((field,), repr(value), "one of " + ", ".join(map(str, allowed)), where=where)
