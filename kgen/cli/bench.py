@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import AsJson, OneArch
+from kgen.cli.options import AsJson, OneArch, command_group
 from kgen.cli.progress import Counting
 from kgen.errors import Problem, SpecError
 
 if TYPE_CHECKING:
     from kgen.spec.problem import GemmShape
 
-app = typer.Typer(help="Measure: kernels on the GPU that is here (default), or the build.", invoke_without_command=True)
+app = command_group("Time kernels on the GPU that is here, or the build.", invoke_without_command=True)
 COLUMNS = ("dtype", "M", "N", "K", "us", "floor", "ratio", "GB/s", "torch us", "kernel")
 
 

@@ -29,7 +29,10 @@ def build(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compile kernels and their dispatch tables into build/ARCH; what is current is kept."""
+    """Compile kernels and dispatch tables into build/ARCH.
+
+    What is current is kept; a variant that fails does not stop the rest. Safe to stop at any time and to run twice at once.
+    """
     specs = {name: specs_of(name, spec_set, family) for name in arches_of(arch)}
     if dry_run:
         _print_plans(specs, as_json)

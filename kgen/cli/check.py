@@ -39,7 +39,10 @@ def check(
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Kernels at a time in the emulator.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run what is built over odd shapes, paddings and data, on the GPU or in the emulator, against an exact reference."""
+    """Run what is built against an exact reference.
+
+    Odd shapes, paddings and data, on the GPU that is here or in the emulator, which also watches every access.
+    """
     from kgen.verify.devices import CheckOptions
     from kgen.verify.run import check_manifest
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import Arches, AsJson, Families, OneArch
+from kgen.cli.options import Arches, AsJson, Families, OneArch, command_group
 from kgen.cli.targets import arches_of, built, one_arch
 from kgen.errors import Problem, SpecError, TableError
 from kgen.settings import build_dir
@@ -16,7 +16,7 @@ from kgen.settings import build_dir
 if TYPE_CHECKING:
     from kgen.dispatch import Explanation
 
-app = typer.Typer(help="Dispatch tables: explain, check and show them.", no_args_is_help=True)
+app = command_group("Dispatch tables: explain, check and show them.", no_args_is_help=True)
 SIZES = ("M", "N", "K")
 TableFile = Annotated[
     Path | None, typer.Option("--table", help="A table file instead of the shipped one (.toml, or .json as compiled).")

@@ -18,7 +18,10 @@ def doctor(
     as_json: AsJson = False,
     import_torch: Annotated[bool, typer.Option("--torch", help="Also import torch and ask it; takes seconds.")] = False,
 ) -> None:
-    """Compilers, runtimes, devices, packages, folders and settings; exit code 2 when something needed is missing."""
+    """What this machine has and lacks, with the cure.
+
+    Compilers, runtimes, devices, packages, folders and settings; exit code 2 when something that kgen needs is missing.
+    """
     from kgen.toolchain.doctor import checks
 
     found = checks(import_torch=import_torch)

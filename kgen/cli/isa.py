@@ -30,7 +30,10 @@ def isa(
     full: Annotated[bool, typer.Option("--full", help="Print the whole disassembly, not only the hot loop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Resources, opcode counts and hot loop of a kernel; with two kernels, the difference."""
+    """Machine code of a kernel, or what differs between two.
+
+    Resources, opcode counts and the hot loop.
+    """
     first = _load(a, arch)
     if b is None:
         _print_one(first, full, as_json)

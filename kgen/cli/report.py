@@ -37,7 +37,10 @@ HEADS = {
 
 
 def report(arch: Arches = None, family: Families = None, as_json: AsJson = False) -> None:
-    """Registers, LDS, scratch, occupancy and size of what is built (every target, unless some are named)."""
+    """Registers, LDS, occupancy and size of what is built.
+
+    As the code objects themselves say; of every target that is built, unless some are named.
+    """
     from kgen.build import rows
 
     every: list[dict[str, Any]] = []

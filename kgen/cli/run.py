@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import AsJson, OneArch
+from kgen.cli.options import AsJson, OneArch, command_group
 from kgen.cli.progress import Counting
 from kgen.cli.targets import arches_of
 from kgen.errors import KgenError, MissingPieceError, Problem, SpecError
@@ -15,7 +15,7 @@ from kgen.errors import KgenError, MissingPieceError, Problem, SpecError
 if TYPE_CHECKING:
     from kgen.demo.report import DemoResult
 
-app = typer.Typer(help="Run a real model through the kernels.", no_args_is_help=True)
+app = command_group("Run a real model through the kernels.", no_args_is_help=True)
 DTYPES = ("bf16", "fp16")
 
 
@@ -37,7 +37,11 @@ def demo(
     races: Annotated[bool, typer.Option(help="In the emulator, watch LDS for data races.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Embed sentences with all-MiniLM-L6-v2: its 36 linear layers through torch.ops.kgen.wvsplitk, compared with torch."""
+    """A real sentence encoder through the kernels.
+
+    Embeds sentences with all-MiniLM-L6-v2: its 36 linear layers through torch.ops.kgen.wvsplitk, in calls of 1 to 8 rows, each
+    compared with the exact result and with torch.
+    """
     target = arches_of([arch] if arch else None)[0]
     wanted = _dtypes(dtype)
     try:

@@ -8,9 +8,14 @@ from typing import Annotated
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import AsJson
+from kgen.cli.options import AsJson, command_group
 
-app = typer.Typer(help="Layer shapes of real models.", no_args_is_help=True)
+app = command_group("Layer shapes of real models.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Layer shapes of real models."""
 
 
 @app.command("list")

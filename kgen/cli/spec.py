@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import Arches, AsJson, Families, SpecSet
+from kgen.cli.options import Arches, AsJson, Families, SpecSet, command_group
 from kgen.cli.targets import DEFAULT_SET, arches_of, specs_of
 
-app = typer.Typer(help="What the parameters of the kernels mean and may be.", no_args_is_help=True)
+app = command_group("What the parameters of the kernels mean and may be.", no_args_is_help=True)
 
 
 @app.command()

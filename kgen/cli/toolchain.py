@@ -8,12 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import Arches, AsJson, DryRun
+from kgen.cli.options import Arches, AsJson, DryRun, command_group
 from kgen.cli.targets import arches_of
 
-app = typer.Typer(
-    help="The compiler: find it, install a verified one without root, remove that one.", no_args_is_help=True
-)
+app = command_group("Find, install or remove the compiler.", no_args_is_help=True)
 
 Archive = Annotated[str | None, typer.Option(metavar="URL", help="Debian mirror. Default: this machine's apt sources.")]
 Security = Annotated[str | None, typer.Option(metavar="URL", help="Security archive of that mirror.")]
