@@ -138,7 +138,6 @@ class FakeCuda(Recorder):
             launched=[],
             CUdevice_attribute=types.SimpleNamespace(**attributes),
             CUfunction_attribute=types.SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8),
-            CUstream=lambda raw: ("stream", raw),
         )
 
     def cuInit(self, flags: int) -> tuple[Any, ...]:

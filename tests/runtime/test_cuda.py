@@ -44,7 +44,7 @@ def test_a_launch_hands_over_geometry_stream_and_packed_arguments(cuda: FakeCuda
     launch = driver.bind(driver.function("module", "k", 0), GEOMETRY, LAYOUT)
     launch(driver.stream(), tuple(range(10)), (None,) * 4)
     geometry = (132, 1, 1, 128, 1, 1, 4096)
-    assert cuda.launched == [("function", geometry, ("stream", 4321), LAYOUT.struct.pack(*range(10)))]
+    assert cuda.launched == [("function", geometry, 4321, LAYOUT.struct.pack(*range(10)))]
     assert not cuda.named("cuFuncSetAttribute")
 
 
