@@ -23,7 +23,8 @@ def dim3(value: int | Sequence[int], what: str) -> Dim3:
     sizes = tuple(int(v) for v in value) if isinstance(value, Sequence) else (int(value),)
     if not 1 <= len(sizes) <= 3 or any(not 1 <= v < 1 << 31 for v in sizes):
         raise ArgumentError(f"{what} is {value!r}; one to three sizes of at least 1 are allowed")
-    return (*sizes, 1, 1)[:3]
+    x, y, z = (*sizes, 1, 1)[:3]
+    return x, y, z
 
 
 def pack(kernel: KernelInfo, args: Sequence[Any], memory: Memory) -> bytes:

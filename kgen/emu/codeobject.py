@@ -148,6 +148,7 @@ class Image:
             )
         self._map(file, elf)
         self.symbols: dict[str, tuple[int, int]] = {}
+        section: Any
         for section in file.iter_sections():
             if section["sh_type"] in ("SHT_SYMTAB", "SHT_DYNSYM"):
                 for symbol in section.iter_symbols():
@@ -199,9 +200,20 @@ class Image:
         entry += at
         if not self.code.address <= entry < self.code.address + self.code.size:
             raise CodeObjectError(f"kernel {meta['.name']} starts outside the code, at {entry:#x}")
-        return KernelInfo(
-            meta[".name"], meta, at, entry, group, private, rsrc1, rsrc2, rsrc3, properties, preload
-        )  # fmt: skip
+        info = KernelInfo(meta[".name"], meta, at, entry, group, private, rsrc1, rsrc2, rsrc3, properties, preload)
+        _check(info)
+        return info
+
+
+def _check(kernel: KernelInfo) -> None:
+    """Raise CodeObjectError unless the metadata's sizes can be sizes."""
+    arguments = [(a[".offset"], a[".size"], kernel.kernarg_size) for a in kernel.meta.get(".args", [])]
+    sizes = [(kernel.kernarg_size, 0, 1 << 20), (kernel.wave_size, 0, 64), (kernel.max_threads, 0, 1024)]
+    for offset, size, limit in [*arguments, *sizes]:
+        if not (isinstance(offset, int) and isinstance(size, int) and 0 <= offset <= offset + size <= limit):
+            raise CodeObjectError(
+                f"kernel {kernel.name}: a size in its metadata cannot be ({offset}, {size}, at most {limit})"
+            )
 
 
 def _metadata(file: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from kgen import settings
 from kgen.emu.offers import offered
+from kgen.emu.seal import seal
 from kgen.errors import MissingPieceError
 
 FLAGS = (
@@ -34,14 +35,14 @@ FLAGS = (
     "-fno-sanitize=all",
     "-w",
 )
-OPTIMISE = {"generic.c": "-O2", "matrix.c": "-O3", "run.c": "-O3", "scheduler.c": "-O2"}
+OPTIMISE = {"generic.c": "-O1", "matrix.c": "-O3", "run.c": "-O3", "scheduler.c": "-O2"}
 
 
 def candidates() -> list[tuple[str, ...]]:
     """Command prefixes to try, best first."""
     if explicit := settings.CC.value:
         return [tuple(shlex.split(explicit))]
-    found = [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
+    found: list[tuple[str, ...]] = [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
     found += offered()
     found += [
         (str(path),) for path in sorted(settings.cache_dir().glob("toolchain/**/bin/clang")) if os.access(path, os.X_OK)
@@ -66,6 +67,7 @@ def build(sources: Path, units: Sequence[str], ops: str, target: Path) -> None:
                 if words := _attempt(command, sources, units, Path(folder)):
                     said.append(f"{shlex.join(command)}: {words}")
                 else:
+                    seal(Path(folder, "engine.so"))
                     os.replace(Path(folder, "engine.so"), target)
                     return
     except OSError as error:

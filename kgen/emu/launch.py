@@ -166,7 +166,9 @@ def registers(kernel: KernelInfo, family: str) -> tuple[int, int]:
     return min(total, offset, 256), max(0, min(total - offset, 256))
 
 
-def user_sgprs(kernel: KernelInfo, packet_at: int, kernarg_at: int, private: int, kernarg: bytes) -> list[int]:
+def user_sgprs(
+    kernel: KernelInfo, packet_at: int, kernarg_at: int, private: int, kernarg: bytes | bytearray
+) -> list[int]:
     """Initial SGPRs in the order of the ABI, as the descriptor's properties ask for them, then preloaded arguments."""
     out: list[int] = []
     wanted = kernel.properties

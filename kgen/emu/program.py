@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes as c
 import mmap
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kgen.emu import library, programcache
 from kgen.emu.codeobject import FETCH, Image
-from kgen.emu.structs import CLS_BAD, CLS_MEM, Insn
+from kgen.emu.structs import CLS_BAD, CLS_MEM, CLS_VOPD, Insn
 from kgen.errors import EmulatorError
 
 ENDS = ("S_ENDPGM", "S_ENDPGM_SAVED", "S_SETPC_B64", "S_BRANCH", "?")
@@ -39,10 +40,8 @@ class Program:
         self.items: list[Item | None] = []  # by record index; the second record of a pair has None
         self._code = image.code
         self._digest = digest
-        self._decoder = None
-        self.specialise = (
-            True  # False before anything is decoded: general handlers only, to check the specialised ones against
-        )
+        self._decoder: Callable[[bytes], tuple[list[Insn], str, str]] | None = None
+        self._specialise = True
         self.global_atomics = False  # whether any decoded instruction is an atomic on something other than LDS
         self._lock = threading.RLock()
         words = self._code.size // 4 + 1
@@ -95,6 +94,14 @@ class Program:
                 programcache.write(self._digest, [item for item in self.items if item])
                 self._saved = len(self.items)
 
+    def specialise_all(self, specialise: bool) -> None:
+        """Use the engine's specialised handlers or only its general ones, which give the same results slower."""
+        with self._lock:
+            self._specialise = specialise
+            for index, item in enumerate(self.items):
+                if item is not None:
+                    self._prepare(index, specialise)
+
     def listing(self, start: int, size: int) -> list[tuple[Item, bool]]:
         """Every instruction in [start, start + size) and whether the engine can run it."""
         out = []
@@ -125,10 +132,14 @@ class Program:
         if size == 2 * c.sizeof(Insn):
             self.items.append(None)
             self.insns[index].pair = index + 1
-        first = c.cast(c.byref(self.insns, index * c.sizeof(Insn)), c.POINTER(Insn))
-        library.load().kgen_emu_prepare(first, len(self.items) - index, self.specialise)
+        self._prepare(index, self._specialise)
         self.global_atomics |= self._is_global_atomic(self.insns[index])
         self.pcmap[(item.address - self._code.address) // 4] = index  # last: from here on the engine may use it
+
+    def _prepare(self, index: int, specialise: bool) -> None:
+        records = 2 if self.insns[index].cls == CLS_VOPD else 1
+        first = c.cast(c.byref(self.insns, index * c.sizeof(Insn)), c.POINTER(Insn))
+        library.load().kgen_emu_prepare(first, records, specialise)
 
     @staticmethod
     def _is_global_atomic(record: Insn) -> bool:

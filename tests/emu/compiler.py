@@ -30,6 +30,7 @@ def toolchain() -> AmdToolchain:
         pytest.skip(f"no compiler for the AMD targets: {error}")
 
 
+@functools.cache
 def compiled(target: str, source: str = "kernels.hip", level: str = LEVEL) -> bytes:
     """The code object of a file of `kernels/` for one target."""
     texts = "\0".join(path.read_text() for path in sorted(KERNELS.iterdir()))

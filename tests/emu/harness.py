@@ -66,7 +66,7 @@ def raises(kind: type[Exception], text: str, call: Callable[..., Any], *args: An
     """The words of the error that a call ends with; they mention `text`."""
     with pytest.raises(kind) as caught:
         call(*args, **kwargs)
-    assert text in str(caught.value)
+    assert text in str(caught.value), str(caught.value)
     return str(caught.value)
 
 

@@ -110,28 +110,32 @@ def test_dpp_controls(t):
     o = np.zeros(16 * n, "f4")
     t.run("dpps", 1, n, x, o)
     o = o.reshape(16, n)
-    l = np.arange(n)
-    row, i, w0 = l & ~15, l & 15, l & ~(ws - 1)
+    lane = np.arange(n)
+    row, i, w0 = lane & ~15, lane & 15, lane & ~(ws - 1)
 
     def ref(src, ok=True, old=-1.0):
         return np.where(ok, x[np.clip(src, 0, n - 1)], np.float32(old)).astype("f4")
 
-    same(o[0], ref((l & ~3) + (3 - (l & 3))), "quad_perm")
-    same(o[1], ref(l - 1, i >= 1), "row_shr:1")
-    same(o[2], ref(l + 3, i <= 12), "row_shl:3")
+    same(o[0], ref((lane & ~3) + (3 - (lane & 3))), "quad_perm")
+    same(o[1], ref(lane - 1, i >= 1), "row_shr:1")
+    same(o[2], ref(lane + 3, i <= 12), "row_shl:3")
     same(o[3], ref(row + ((i - 5) & 15)), "row_ror:5")
     same(o[4], ref(row + 15 - i), "row_mirror")
-    same(o[5], ref((l & ~7) + 7 - (l & 7)), "row_half_mirror")
-    same(o[6], ref(l - 2, (i >= 2) & ((l >> 4 & 1) == 1) & (i >= 8)), "row_mask 0xa bank_mask 0xc")
-    same(o[7], ref(l - 2, i >= 2, 0.0), "bound_ctrl")
-    same(o[8], np.where(l % 5 == 1, np.float32(-2), ref(l - 1, (i >= 1) & ((l - 1) % 5 != 1))), "inactive source")
+    same(o[5], ref((lane & ~7) + 7 - (lane & 7)), "row_half_mirror")
+    same(o[6], ref(lane - 2, (i >= 2) & ((lane >> 4 & 1) == 1) & (i >= 8)), "row_mask 0xa bank_mask 0xc")
+    same(o[7], ref(lane - 2, i >= 2, 0.0), "bound_ctrl")
+    same(
+        o[8],
+        np.where(lane % 5 == 1, np.float32(-2), ref(lane - 1, (i >= 1) & ((lane - 1) % 5 != 1))),
+        "inactive source",
+    )
     if ws == 64:
-        lw = l & 63
+        lw = lane & 63
         same(o[9], ref(row - 1, lw >= 16), "row_bcast:15")
         same(o[10], ref(w0 + 31, lw >= 32), "row_bcast:31")
-        same(o[11], ref(l + 1, lw < 63), "wave_shl")
+        same(o[11], ref(lane + 1, lw < 63), "wave_shl")
         same(o[12], ref(w0 + (lw + 1) % 64), "wave_rol")
-        same(o[13], ref(l - 1, lw > 0), "wave_shr")
+        same(o[13], ref(lane - 1, lw > 0), "wave_shr")
         same(o[14], ref(w0 + (lw + 63) % 64), "wave_ror")
         same(o[15], ref(row + 5), "row_newbcast:5")
     else:
@@ -140,7 +144,7 @@ def test_dpp_controls(t):
         lo, hi = 0x76543210 | 0xFEDCBA98 << 32, 0x01234567 | 0x89ABCDEF << 32
         same(o[11], ref(row + np.array([lo >> 4 * int(k) & 15 for k in i])), "permlane16")
         same(o[12], ref((row ^ 16) + np.array([hi >> 4 * int(k) & 15 for k in i])), "permlanex16")
-        same(o[13], ref((l & ~7) + np.array([0xFAC688 >> 3 * int(k) & 7 for k in (l & 7)])), "dpp8")
+        same(o[13], ref((lane & ~7) + np.array([0xFAC688 >> 3 * int(k) & 7 for k in (lane & 7)])), "dpp8")
 
 
 @on()
@@ -150,24 +154,24 @@ def test_shuffles(t):
     o = np.zeros(15 * n, "f4")
     t.run("shfl", 1, n, x, o)
     o = o.reshape(15, n)
-    l = np.arange(n)
-    lw, w0 = l & (ws - 1), l & ~(ws - 1)
-    same(o[0], x[l ^ 1])
-    same(o[1], x[l ^ 8])
-    same(o[2], np.where(lw + 3 < ws, x[np.minimum(l + 3, n - 1)], x))
-    same(o[3], np.where(lw >= 5, x[np.maximum(l - 5, 0)], x))
+    lane = np.arange(n)
+    lw, w0 = lane & (ws - 1), lane & ~(ws - 1)
+    same(o[0], x[lane ^ 1])
+    same(o[1], x[lane ^ 8])
+    same(o[2], np.where(lw + 3 < ws, x[np.minimum(lane + 3, n - 1)], x))
+    same(o[3], np.where(lw >= 5, x[np.maximum(lane - 5, 0)], x))
     same(o[4], x[w0 + 7])
-    same(o[5], x[l ^ 16])
-    same(o[6], x[l ^ 3])
-    same(o[7], x[l ^ 1], "swizzle bitmask")
-    same(o[8], x[(l & ~3) + np.array([0xB1 >> 2 * k & 3 for k in (l & 3)])], "swizzle quad")
+    same(o[5], x[lane ^ 16])
+    same(o[6], x[lane ^ 3])
+    same(o[7], x[lane ^ 1], "swizzle bitmask")
+    same(o[8], x[(lane & ~3) + np.array([0xB1 >> 2 * k & 3 for k in (lane & 3)])], "swizzle quad")
     same(o[9], x[w0 + 9])
     same(o[10], x[w0])
     same(o[11], np.array([(x[w : w + ws] > 0).sum() for w in w0], "f4"), "ballot")
     same(o[12], x[w0 + (lw - 5) % ws], "permute")
     src = w0 + (lw ^ 2)
     # bpermute under divergence: a source lane that is switched off gives zero (t % 3 == 0 lanes are on)
-    same(o[13], np.where(l % 3 == 0, np.where(((src) % 3 == 0), x[src], 0), x).astype("f4"), "divergent bpermute")
+    same(o[13], np.where(lane % 3 == 0, np.where(((src) % 3 == 0), x[src], 0), x).astype("f4"), "divergent bpermute")
     same(o[14], lw.astype("f4"), "lane id")
 
 

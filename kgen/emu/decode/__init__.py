@@ -10,7 +10,7 @@ from collections.abc import Callable
 from kgen.emu import library
 from kgen.emu.decode import matrix, memory, scalar, vector
 from kgen.emu.decode.common import Form, NotModelled, operation_name
-from kgen.emu.decode.tables import tables
+from kgen.emu.decode.tables import tables_for
 from kgen.emu.structs import CLS_BAD, Insn
 
 Translate = Callable[[Insn, Form, dict[str, int]], list[Insn] | None]
@@ -32,7 +32,7 @@ class Decoder:
 
     def __init__(self, family: str):
         self.family = family
-        self._tables = tables(family)
+        self._tables = tables_for(family)
         self._ops = library.operations()
         self._known: dict[bytes, Decoded] = {}
 

@@ -54,6 +54,6 @@ class Tables:
 
 
 @functools.cache
-def tables(family: str) -> Tables:
+def tables_for(family: str) -> Tables:
     """The tables of a family, imported once."""
     return Tables(family)
