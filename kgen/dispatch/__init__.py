@@ -7,7 +7,8 @@
 `check_tables` finds what is wrong with a target's tables, `compile_tables` writes them beside the kernels.
 """
 
-from kgen.dispatch.check import check_tables, freshness
+from kgen.dispatch.age import freshness
+from kgen.dispatch.check import check_tables
 from kgen.dispatch.emit import compile_tables
 from kgen.dispatch.explain import Explanation, explain
 from kgen.dispatch.match import Pick, Picker, pick

@@ -12,7 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from kgen.dispatch.because import Measured, Model, evidence_digest
+from kgen.dispatch.age import current_digest, rendered_digest, same_digest
+from kgen.dispatch.because import Measured, Model
 from kgen.dispatch.grid import boundary_shapes, model_grid
 from kgen.dispatch.match import _fitting, family_cu
 from kgen.dispatch.table import DispatchTable, Row, has_table, load_table
@@ -143,7 +144,7 @@ def check(
     findings = [
         *_coverage(table, seen),
         *_existence(table, built, in_set),
-        *_ages(table, digest_of or _rendered_digest),
+        *_ages(table, digest_of or rendered_digest),
     ]
     findings.sort(key=lambda finding: finding.row or 0)
     counts = dict(sorted(seen.answered.items()))
@@ -171,12 +172,6 @@ def _shipped_layers() -> list[tuple[int, int]]:
     from kgen.spec.shapes import all_shapes
 
     return [(shape.M, shape.K) for shape in all_shapes()]
-
-
-def _rendered_digest(spec: KernelSpec) -> str:
-    from kgen.render.source import render
-
-    return render(spec).digest
 
 
 def _try_shape(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) -> Row | None:
@@ -250,29 +245,8 @@ def _ages(table: DispatchTable, digest_of: Callable[[KernelSpec], str]) -> Itera
     for row in table.rows:
         now = current_digest(table, row, digest_of)
         evidence = row.because
-        if now is None or not isinstance(evidence, (Measured, Model)) or _same(now, evidence.source):
+        if now is None or not isinstance(evidence, (Measured, Model)) or same_digest(now, evidence.source):
             continue
         found = f"{evidence.kind} with source {evidence.source}; the kernels' source is {now} now"
         cure = "measure again, then write the new digest"
         yield Finding("warning", "stale", row.number, Problem(("because.source",), found, now, cure))
-
-
-def current_digest(table: DispatchTable, row: Row, digest_of: Callable[[KernelSpec], str] | None = None) -> str | None:
-    """What `because.source` of a measured or modelled row would be with the kernels' present source; None for other rows."""
-    if not isinstance(row.because, (Measured, Model)) or row.torch:
-        return None
-    names = dict.fromkeys(row.kernels.values())
-    return evidence_digest([(digest_of or _rendered_digest)(table.specs[name]) for name in names])
-
-
-def freshness(table: DispatchTable, row: Row) -> str:
-    """Whether the kernels' source has changed since the row's evidence, in words; empty when the evidence does not rest on a source."""
-    now = current_digest(table, row)
-    if now is None or not isinstance(row.because, (Measured, Model)):
-        return ""
-    return "kernel source unchanged since" if _same(now, row.because.source) else "the kernel source has changed since"
-
-
-def _same(a: str, b: str) -> bool:
-    """Whether two digests agree as far as both are written."""
-    return a.startswith(b) or b.startswith(a)

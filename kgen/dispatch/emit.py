@@ -96,7 +96,7 @@ namespace kgen::dispatch::{arch}::{family} {{
 enum class Dtype {{ {dtypes} }};
 
 // row      number of the table's row, from 1; 0: no row answers, or a size is outside 1 to {size_max}
-// kernel   the kernel's symbol and the stem of its file; nullptr: use torch (or whatever else multiplies there)
+// kernel   the kernel's name and symbol, by which manifest.json tells its file and launch; nullptr: use torch, or what else multiplies there
 struct Pick {{
   int row;
   const char* kernel;

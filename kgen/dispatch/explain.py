@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kgen.dispatch.age import current_digest, freshness
 from kgen.dispatch.evaluate import closure
 from kgen.dispatch.match import Pick, family_cu, pick
 from kgen.dispatch.predicate import Compare, Constant, Junction, Name, Node, names_in, to_text
@@ -52,7 +53,7 @@ class Explanation:
             "kernel": self.pick.kernel or "torch",
             "when": row.when,
             "conditions": [condition.as_data() for condition in self.conditions],
-            "provenance": evidence | {"words": row.because.words()},
+            "provenance": evidence | {"words": row.because.words(), "source_now": current_digest(self.table, row)},
             "tried": [
                 {"row": tried.number, "use": tried.use, "failed": failed.as_data()} for tried, failed in self.tried
             ],
@@ -62,9 +63,9 @@ class Explanation:
             ],
         }
 
-    def text(self, note: str = "") -> str:
-        """As the command line prints it; `note` follows the evidence (whether the kernels' source has changed since)."""
-        row = self.pick.row
+    def text(self) -> str:
+        """As the command line prints it."""
+        row, note = self.pick.row, freshness(self.table, self.pick.row)
         lines = [f"row {row.number} of {len(self.table.rows)}   {self.pick.kernel or 'torch'}"]
         lines += _aligned(self.conditions)
         lines.append(row.because.words() + (f"; {note}" if note else ""))

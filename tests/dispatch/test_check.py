@@ -1,8 +1,9 @@
 import pytest
 
 from kgen.dispatch import freshness, kernels_named
+from kgen.dispatch.age import current_digest
 from kgen.dispatch.because import evidence_digest
-from kgen.dispatch.check import check, check_tables, current_digest
+from kgen.dispatch.check import check, check_tables
 from kgen.dispatch.grid import boundary_shapes
 from kgen.errors import TableError
 from kgen.render.source import render
