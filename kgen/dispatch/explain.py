@@ -63,9 +63,10 @@ class Explanation:
             ],
         }
 
-    def text(self) -> str:
-        """As the command line prints it."""
-        row, note = self.pick.row, freshness(self.table, self.pick.row)
+    def text(self, note: str | None = None) -> str:
+        """As the command line prints it; `note` follows the evidence: by default, whether the kernels' source has changed since."""
+        row = self.pick.row
+        note = freshness(self.table, row) if note is None else note
         lines = [f"row {row.number} of {len(self.table.rows)}   {self.pick.kernel or 'torch'}"]
         lines += _aligned(self.conditions)
         lines.append(row.because.words() + (f"; {note}" if note else ""))
