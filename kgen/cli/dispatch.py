@@ -55,7 +55,7 @@ def _freshness(answer: Explanation) -> str:
     """Whether the kernels' source has changed since the evidence; nothing is rendered for rows that rest on no source."""
     if answer.pick.row.because.kind not in ("measured", "model"):
         return ""
-    from kgen.dispatch.check import freshness
+    from kgen.dispatch import freshness
 
     return freshness(answer.table, answer.pick.row)
 
