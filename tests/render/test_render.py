@@ -1,0 +1,79 @@
+"""Rendering is pure: same spec, same bytes, nothing of the machine in them; whole sources are reviewed as goldens.
+
+After a wanted change of a template, look at the difference and write the goldens again:
+
+    KGEN_WRITE_GOLDENS=1 python -m pytest tests/render
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import jinja2
+import pytest
+
+from kgen.render import render
+from kgen.render.environment import environment
+from kgen.spec.arch import ARCHES
+from kgen.spec.sets import load_set
+from kgen.spec.wvsplitk import WvSplitKSpec
+
+GOLDEN = Path(__file__).parent / "golden"
+SPECS = [
+    WvSplitKSpec(arch="gfx1151", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=4, A_CHUNK=16, UNRL=4),
+    WvSplitKSpec(arch="gfx942", dtype="fp16", N=4, THRDS=64, YTILE=4, WvPrGrp=8, UNRL=2, STAGING="window"),
+    WvSplitKSpec(arch="sm_90", dtype="bf16", N=2, THRDS=32, YTILE=2, WvPrGrp=4, UNRL=2, STAGING="global", K=4096),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.arch)
+def test_the_source_is_the_reviewed_one(spec):
+    path = GOLDEN / f"{spec.arch}-{spec.name}.hip"
+    text = render(spec).text
+    if os.environ.get("KGEN_WRITE_GOLDENS"):
+        path.write_text(text)
+    assert text == path.read_text(), "if this change is wanted, see the module's first lines"
+
+
+@pytest.mark.parametrize("arch", sorted(ARCHES))
+def test_sources_hold_nothing_of_the_machine_and_no_leftovers(arch):
+    here = str(Path(__file__).resolve().parents[2])
+    for spec in load_set("parameters", [arch]):
+        text = render(spec).text
+        assert here not in text
+        assert not re.search(r"\b20\d\d-\d\d-\d\d\b|/home/|/tmp/|/root/", text)
+        assert not re.search(r"\{\{|\{%|\{#|None|True|False", text), f"{spec.name}: a piece of the template is left"
+        assert "\n\n\n" not in text
+        assert not re.search(r"[ \t]+$", text, re.MULTILINE), f"{spec.name}: blanks at a line's end"
+        assert text.endswith("}\n")
+
+
+def test_the_same_spec_gives_the_same_bytes_and_digest():
+    first, again = render(SPECS[0]), render(WvSplitKSpec.from_name(SPECS[0].name, "gfx1151"))
+    assert first == again
+    assert len(first.digest) == 64
+    assert first.symbol == SPECS[0].name
+
+
+def test_different_specs_give_different_sources():
+    specs = load_set("parameters", ["gfx1151", "gfx1100"])
+    assert len({render(spec).digest for spec in specs}) == len(specs)
+
+
+def test_a_name_that_a_template_does_not_know_is_an_error():
+    with pytest.raises(jinja2.UndefinedError):
+        environment().from_string("{{ spec.NO_SUCH_FIELD }}").render(spec=SPECS[0])
+
+
+def test_templates_mention_no_vendor_and_preludes_no_family():
+    loader = environment()
+    for name in loader.list_templates():
+        text = Path(str(loader.get_template(name).filename)).read_text()
+        if name.startswith("prelude/"):
+            assert "wvsplitk" not in text.lower(), name
+            assert "spec." not in text, name
+        else:
+            code = re.sub(r"//.*", "", re.sub(r"\{#.*?#\}", "", text, flags=re.DOTALL))
+            assert not re.search(r"__builtin_amdgcn|threadIdx|__shfl|\basm\b", code), name
