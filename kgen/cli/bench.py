@@ -99,6 +99,25 @@ def _print_launch(costs: dict[str, float], as_json: bool) -> None:
 
 
 @app.command("build")
-def bench_build() -> None:
-    """Measure the build."""
-    raise NotImplementedError
+def bench_build(
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of what is quick; the median counts.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """What a cold build costs per kernel, and whole processes when there is nothing to do; about a minute."""
+    from kgen.bench.build import measure_build
+
+    measures = measure_build(repeats, say=show.note)
+    if as_json:
+        show.print_json([measure.row() for measure in measures])
+        return
+    rows = [
+        {
+            "value": f"{each.value:.3f}",
+            "bar": each.bar,
+            "unit": each.unit,
+            "": "" if each.bar is None else "ok" if each.ok else "MISSED",
+            "case": each.case,
+        }
+        for each in measures
+    ]
+    show.print_table(rows, ("value", "bar", "unit", "", "case"))

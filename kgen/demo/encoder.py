@@ -99,8 +99,8 @@ class Encoder:
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Full attention within one sentence; all three are [tokens, hidden]."""
         heads = self.config.num_attention_heads
-        split = (part.view(len(part), heads, -1).transpose(0, 1) for part in (query, key, value))
-        out = functional.scaled_dot_product_attention(*split)
+        q, k, v = (part.view(len(part), heads, -1).transpose(0, 1) for part in (query, key, value))
+        out = functional.scaled_dot_product_attention(q, k, v)
         return out.transpose(0, 1).reshape(len(query), -1)
 
     def _norm(self, x: Tensor, name: str) -> Tensor:

@@ -148,7 +148,8 @@ class KgenLinears:
 
 def parts_of(rows: int) -> list[slice]:
     """Rows in parts of 1, 2, ... 8, 1, 2, ...; the last part is what is left."""
-    out, start = [], 0
+    out: list[slice] = []
+    start = 0
     for size in itertools.cycle(ROWS):
         if start >= rows:
             return out
@@ -165,4 +166,4 @@ def _magnitude(layer: Layer, x: Tensor) -> Tensor:
     return x.double().abs() @ layer.weight.double().abs().T + layer.bias.double().abs()
 
 
-DTYPES: dict[Dtype, torch.dtype] = {name: dtype for dtype, name in op_check.DTYPES.items()}
+DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in op_check.DTYPES.items()}
