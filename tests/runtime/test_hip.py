@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +114,25 @@ def test_the_real_package_without_a_runtime_is_a_missing_piece() -> None:
         pytest.skip("an AMD GPU is here")
     with pytest.raises(MissingPieceError):
         HipDriver()
+
+
+def test_the_real_package_hands_a_launch_to_the_runtime(tmp_path: Path) -> None:
+    pytest.importorskip("hip")
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler for the stub runtime")
+    stub, library = Path(__file__).with_name("hip_stub.c"), tmp_path / "libamdhip64.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-w", "-o", str(library), str(stub)], check=True)
+    # hip-python 10 asks ROCM_PATH's lib folder, 7 the loader.
+    (tmp_path / "lib").symlink_to(tmp_path)
+    env = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "ROCM_PATH": str(tmp_path), "ROCM_HOME": str(tmp_path)}
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "tests.runtime.through_hip_python"]
+    said = json.loads(subprocess.run(command, cwd=root, env=env, check=True, capture_output=True, text=True).stdout)
+    assert (said["arch"], said["name"]) == ("gfx1151", "Stub")
+    assert said["geometry"] == [40, 2, 1, 128, 1, 1, 4096]
+    assert (said["function"], said["stream"]) == (0x2000, 99)
+    assert said["arguments"] == LAYOUT.struct.pack(*range(10)).hex()
+    assert "bad.hsaco" in said["not_elf"]
+    assert "hipErrorInvalidImage (200): the stub says no" in said["not_elf"]
+    assert "other: not found" in said["no_kernel"]
