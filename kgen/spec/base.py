@@ -25,7 +25,7 @@ _OMITTED = (None, False)  # values whose part is left out of the name
 
 def Param(default: Any = ..., *, doc: str, among: tuple[Any, ...] | None = None, **limits: Any) -> Any:
     """A spec parameter: default, range (`ge`, `le`) or the list of allowed values, and what it means."""
-    extra = {"among": list(among)} if among else None
+    extra: Any = {"among": list(among)} if among else None
     return Field(default, description=doc, json_schema_extra=extra, **limits)
 
 
@@ -75,6 +75,39 @@ class KernelSpec(BaseModel):
 
     arch: str = Param(doc="target the kernel is compiled for", among=tuple(ARCHES))
     dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=get_args(Dtype))
+
+    # ---- what each family states; docs are with the families
+
+    @property
+    def args(self) -> tuple[Arg, ...]:
+        """Kernel arguments in launch order."""
+        raise NotImplementedError
+
+    @property
+    def block(self) -> tuple[int, int, int]:
+        """Work-items of a group per dimension."""
+        raise NotImplementedError
+
+    @property
+    def grid_rule(self) -> str:
+        """The grid in words."""
+        raise NotImplementedError
+
+    @property
+    def grid_expr(self) -> str:
+        """Number of work-groups as an expression of the problem and CU."""
+        raise NotImplementedError
+
+    @property
+    def lds_expr(self) -> str:
+        """Bytes of dynamic LDS as an expression of the problem; "0" for none."""
+        raise NotImplementedError
+
+    def launch(self, shape: Any, cu: int) -> Launch:
+        """Geometry for a problem that fits, on a device of `cu` CUs."""
+        raise NotImplementedError
+
+    # ---- names
 
     @classmethod
     def parameters(cls) -> tuple[str, ...]:
@@ -152,7 +185,7 @@ class KernelSpec(BaseModel):
 @cache
 def _rules(cls: type[KernelSpec]) -> tuple[Callable[..., Problem | None], ...]:
     """The rules of a spec class; looking for them takes longer than asking them."""
-    members = (getattr(cls, name, None) for name in dir(cls))
+    members: list[Any] = [getattr(cls, name, None) for name in dir(cls)]
     return tuple(member for member in members if getattr(member, "__rule__", False))
 
 
@@ -160,9 +193,15 @@ def _placed(problem: Problem, where: str) -> Problem:
     return Problem(problem.fields, problem.found, problem.allowed, problem.next, where or problem.where)
 
 
+def _allowed(cls: type[KernelSpec], field: str) -> list[Any] | None:
+    """The values that a field's `among` lists, or None."""
+    info = cls.model_fields.get(field)
+    extra: Any = info.json_schema_extra if info else None
+    return extra.get("among") if isinstance(extra, dict) else None
+
+
 def _among_problem(cls: type[KernelSpec], field: str, value: Any, where: str) -> Problem | None:
-    extra = cls.model_fields[field].json_schema_extra
-    allowed = extra.get("among") if isinstance(extra, dict) else None
+    allowed = _allowed(cls, field)
     if allowed is None or value in allowed:
         return None
     return Problem((field,), repr(value), "one of " + ", ".join(map(str, allowed)), where=where)
@@ -177,9 +216,7 @@ def _as_problem(cls: type[KernelSpec], entry: Any, where: str) -> Problem:
         return Problem(
             (field,), "no such parameter", ", ".join(cls.model_fields), "check the spelling; case matters", where
         )
-    info = cls.model_fields.get(field)
-    extra = info.json_schema_extra if info else None
-    allowed = extra.get("among") if isinstance(extra, dict) else None
+    info, allowed = cls.model_fields.get(field), _allowed(cls, field)
     words = "one of " + ", ".join(map(str, allowed)) if allowed else entry["msg"].removeprefix("Input should be ")
     doc = (info.description or "") if info else ""
     return Problem((field,), repr(entry.get("input")), words, f"{field}: {doc}" if doc else "", where)
