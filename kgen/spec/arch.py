@@ -14,7 +14,7 @@ Sources
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -73,7 +73,7 @@ class ArchFacts(BaseModel):
 _KIB = 1024
 # RDNA in WGP mode: four SIMDs share two 64 KiB LDS halves; one group may take 64 KiB. The register file holds 1536 wave32 registers
 # per SIMD on these parts, handed out in steps of 24.
-_RDNA = dict(
+_RDNA: dict[str, Any] = dict(
     vendor="amd",
     wave=32,
     lds_per_group=64 * _KIB,
@@ -87,7 +87,7 @@ _RDNA = dict(
     dot2_bf16=True,
 )
 # CDNA3/4: 512 unified registers per lane and SIMD (VGPR + AGPR) in steps of 8, at most 8 waves.
-_CDNA = dict(
+_CDNA: dict[str, Any] = dict(
     vendor="amd",
     wave=64,
     max_waves_per_simd=8,
