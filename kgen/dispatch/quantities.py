@@ -49,7 +49,7 @@ _SKINNY = (
     Quantity("act_bytes", "2 * N * K", "bytes of the activations; STAGING lds keeps them whole in LDS"),
     Quantity("weight_bytes", "2 * M * K", "bytes of the weights, which bound the time of a decode step"),
 )
-QUANTITIES: dict[str, tuple[Quantity, ...]] = {"wvsplitk": _SKINNY}
+QUANTITIES: dict[str, tuple[Quantity, ...]] = {"wvsplitk": _SKINNY, "llmm1": _SKINNY}
 
 
 @dataclass(frozen=True)

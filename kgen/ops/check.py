@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from kgen.errors import OpError, Problem
+from kgen.spec.linear import PIECE
 from kgen.spec.problem import GemmShape
-from kgen.spec.wvsplitk import PIECE
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 ALIGNMENT = 16  # bytes; kernels load rows 16 bytes at a time

@@ -6,21 +6,34 @@ differentiable: tensors that want gradients are refused by the check. torch call
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from kgen.ops.check import check_linear
-from kgen.ops.wvsplitk import FAMILY, wvsplitk
+from kgen.ops.linear import linear_op
+
+LINEAR = ("wvsplitk", "llmm1")  # families with the signature of torch's linear
 
 _library = torch.library.Library("kgen", "DEF")
-_library.define(f"{FAMILY}(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
-for _key in ("CPU", "CUDA"):
-    _library.impl(FAMILY, wvsplitk, _key)
-_library.impl(FAMILY, torch.library.fallthrough_kernel, "Autograd")  # nothing to record, so nothing to pay for
 
 
-@torch.library.register_fake(f"kgen::{FAMILY}", lib=_library)
-def _wvsplitk_fake(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _linear_fake(family: str) -> Callable[..., Tensor]:
     """The output's shape and type; the same check, the same words."""
-    problem = check_linear(FAMILY, x, weight, bias)
-    return x.new_empty(problem.out_shape)
+
+    def fake(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        problem = check_linear(family, x, weight, bias)
+        return x.new_empty(problem.out_shape)
+
+    return fake
+
+
+for _family in LINEAR:
+    _library.define(
+        f"{_family}(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,)
+    )
+    for _key in ("CPU", "CUDA"):
+        _library.impl(_family, linear_op(_family), _key)
+    _library.impl(_family, torch.library.fallthrough_kernel, "Autograd")  # nothing to record, so nothing to pay for
+    torch.library.register_fake(f"kgen::{_family}", _linear_fake(_family), lib=_library)

@@ -114,6 +114,11 @@ class KernelSpec(BaseModel):
         """Names of the fields that stand in the kernel's name after the dtype, in their order."""
         return tuple(name for name in cls.model_fields if name not in ("arch", "dtype"))
 
+    @classmethod
+    def row_counts(cls) -> range:
+        """The numbers of activation rows that kernels of the family exist for."""
+        raise NotImplementedError
+
     @property
     def facts(self) -> ArchFacts:
         """Facts of the target."""

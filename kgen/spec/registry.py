@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from kgen.errors import Problem, SpecError
 from kgen.spec.base import KernelSpec
+from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.wvsplitk import WvSplitKSpec
 
-FAMILIES: dict[str, type[KernelSpec]] = {cls.family: cls for cls in (WvSplitKSpec,)}
+FAMILIES: dict[str, type[KernelSpec]] = {cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec)}
 
 
 def family_class(family: str) -> type[KernelSpec]:

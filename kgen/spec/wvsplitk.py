@@ -17,28 +17,16 @@ from typing import ClassVar, Literal, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Arg, KernelSpec, Launch, Param, layout_args, rule
+from kgen.spec.base import Param, rule
+from kgen.spec.linear import PIECE, LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 
 Staging = Literal["lds", "window", "global"]
 
-PIECE = 8  # elements of 16 bits in one 16-byte load; K and the row strides must be multiples of it
 _WINDOW_BYTES = 16 * 1024  # LDS of a window: small enough that four groups share a CU's 64 KiB
-_ARGS = layout_args(
-    ("const T*", "weight"),
-    ("const T*", "act"),
-    ("const T*", "bias"),
-    ("T*", "out"),
-    ("u32", "M"),
-    ("u32", "K"),
-    ("u32", "weight_stride"),
-    ("u32", "act_stride"),
-    ("u32", "bias_stride"),
-    ("u32", "groups"),
-)
 
 
-class WvSplitKSpec(KernelSpec):
+class WvSplitKSpec(LinearSpec):
     """Parameters of one wvsplitk kernel; see the module's docstring for the mathematics and docs/wvsplitk.md for layouts."""
 
     family: ClassVar[str] = "wvsplitk"
@@ -58,16 +46,6 @@ class WvSplitKSpec(KernelSpec):
     )
 
     # ---- derived
-
-    @property
-    def lane_rows(self) -> int:
-        """Weight rows (and activation rows) side by side in a wave: 4 where the 4x4x4 matrix instruction multiplies, else 1."""
-        return 4 if self.facts.mfma_4x4x4 else 1
-
-    @property
-    def threads(self) -> int:
-        """Work-items of a group."""
-        return self.THRDS * self.WvPrGrp
 
     @property
     def slab(self) -> int:
@@ -105,9 +83,17 @@ class WvSplitKSpec(KernelSpec):
         return self.WvPrGrp * self.YTILE
 
     @property
-    def window(self) -> int:
+    def fixed_k(self) -> int | None:
+        return self.K
+
+    @property
+    def window_k(self) -> int:
         """K elements of a window: as many whole steps as _WINDOW_BYTES hold for N rows, at least one."""
         return max(1, _WINDOW_BYTES // (2 * self.N * self.step)) * self.step
+
+    @property
+    def window(self) -> int | None:
+        return self.window_k if self.STAGING == "window" else None
 
     @property
     def weight_vgprs(self) -> int:
@@ -118,23 +104,10 @@ class WvSplitKSpec(KernelSpec):
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
         if self.STAGING == "window":
-            return 2 * self.N * self.window
+            return 2 * self.N * self.window_k
         return 2 * self.N * self.K if self.STAGING == "lds" and self.K else 0
 
     # ---- rules
-
-    @rule
-    def lanes_are_a_wave(self, arch: ArchFacts) -> Problem | None:
-        if self.THRDS == arch.wave:
-            return None
-        return Problem(("THRDS",), str(self.THRDS), f"{arch.wave}, the wave of {arch.name}", f"THRDS = {arch.wave}")
-
-    @rule
-    def group_fits(self, arch: ArchFacts) -> Problem | None:
-        if self.threads <= arch.max_threads:
-            return None
-        found = f"{self.THRDS} x {self.WvPrGrp} = {self.threads} work-items"
-        return Problem(("THRDS", "WvPrGrp"), found, f"at most {arch.max_threads} on {arch.name}", "lower WvPrGrp")
 
     @rule
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
@@ -165,7 +138,7 @@ class WvSplitKSpec(KernelSpec):
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
         if self.static_lds <= arch.lds_per_group:
             return None
-        what = f"{self.N} rows of {self.K if self.STAGING == 'lds' else self.window} elements = {self.static_lds} bytes of LDS"
+        what = f"{self.N} rows of {self.K if self.STAGING == 'lds' else self.window_k} elements = {self.static_lds} bytes of LDS"
         hint = "STAGING = window" if self.STAGING == "lds" else "lower UNRL or A_CHUNK"
         return Problem(("STAGING", "K", "N"), what, f"at most {arch.lds_per_group} on {arch.name}", hint)
 
@@ -183,74 +156,25 @@ class WvSplitKSpec(KernelSpec):
     # ---- launch
 
     @property
-    def args(self) -> tuple[Arg, ...]:
-        """Kernel arguments in launch order; strides in elements, bias null for none, bias_stride 0 for a bias of [M]."""
-        return _ARGS
-
-    @property
-    def block(self) -> tuple[int, int, int]:
-        """Work-items of a group per dimension."""
-        return (self.threads, 1, 1)
-
-    @property
     def persistent(self) -> bool:
         """Whether groups walk over several tiles, so that staging the activations once pays."""
         return self.STAGING != "global"
-
-    @property
-    def groups_per_cu(self) -> int:
-        """Groups per CU of a persistent launch: together 16 waves, four for each SIMD."""
-        return max(1, 16 // self.WvPrGrp)
-
-    @property
-    def grid_rule(self) -> str:
-        """The grid in words."""
-        tiles = f"one work-group per {self.rows_per_group} output features"
-        if not self.persistent:
-            return tiles
-        return f"{tiles}, at most {self.groups_per_cu} per CU; more are walked by the same groups in equal rounds"
-
-    @property
-    def grid_expr(self) -> str:
-        """Number of work-groups as an expression of M, N, K and CU, with ceil_div, min and max."""
-        tiles = f"ceil_div(M, {self.rows_per_group})"
-        return f"ceil_div({tiles}, ceil_div({tiles}, CU * {self.groups_per_cu}))" if self.persistent else tiles
 
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
         return "2 * N * K" if self.STAGING == "lds" and self.K is None else "0"
 
-    def launch(self, shape: GemmShape, cu: int) -> Launch:
-        """Geometry for a shape that fits, on a device of `cu` CUs."""
-        groups = ceil_div(shape.M, self.rows_per_group)
-        if self.persistent:
-            groups = ceil_div(groups, ceil_div(groups, cu * self.groups_per_cu))
-        dynamic = 2 * shape.N * shape.K if self.STAGING == "lds" and self.K is None else 0
-        return Launch((groups, 1, 1), self.block, dynamic)
+    def dynamic_lds(self, shape: GemmShape) -> int:
+        return 2 * shape.N * shape.K if self.STAGING == "lds" and self.K is None else 0
 
-    def fits(self, shape: GemmShape) -> Problem | None:
-        """Why this kernel cannot do this shape, or None. The one place that decides: table, op, sweep and tests all ask here."""
-        if shape.N != self.N:
-            return Problem(("N",), str(shape.N), f"{self.N}, fixed in {self.name}")
-        if shape.K % PIECE or shape.K < PIECE:
-            return Problem(
-                ("K",), str(shape.K), f"a multiple of {PIECE}: rows are read 16 bytes at a time", "pad K, or use torch"
-            )
-        if self.K is not None and shape.K != self.K:
-            return Problem(("K",), str(shape.K), f"{self.K}, fixed in {self.name}")
-        if shape.M < 1 or shape.M >= 1 << 31:
-            return Problem(("M",), str(shape.M), "1 to 2^31 - 1")
-        lds = max(self.static_lds, 2 * shape.N * shape.K if self.STAGING == "lds" else 0)
-        if lds > self.facts.lds_per_group:
-            found = f"{shape.N} rows of {shape.K} = {lds} bytes of LDS"
-            return Problem(
-                ("N", "K"),
-                found,
-                f"at most {self.facts.lds_per_group} on {self.arch}",
-                "a kernel with STAGING window or global",
-            )
-        return None
+    def lds_bytes(self, shape: GemmShape) -> int:
+        return self.static_lds + self.dynamic_lds(shape)
+
+    def additions(self, shape: GemmShape) -> int:
+        chain = ceil_div(shape.K, self.slab) * self.A_CHUNK  # a lane's own
+        lanes = (self.THRDS // self.lane_rows - 1).bit_length()
+        return chain + (self.partials - 1) + lanes + 1
 
     # ---- what the machine code should show
 
@@ -258,15 +182,6 @@ class WvSplitKSpec(KernelSpec):
     def macs_per_step(self) -> int:
         """Useful multiply-adds of one lane in one trip of the main loop."""
         return self.A_CHUNK * self.UNRL * self.YTILE * self.N // self.lane_rows
-
-    @property
-    def multiply_pattern(self) -> str:
-        """Mnemonics (regular expression) that multiply weights with activations."""
-        if self.lane_rows == 4:
-            return r"v_mfma_f32_4x4x4"
-        if self.facts.vendor == "nvidia":
-            return r"FFMA|HFMA2(?!\.MMA)"  # HFMA2.MMA only loads constants
-        return r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
 
     @property
     def multiplies_per_step(self) -> int:

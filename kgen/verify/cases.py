@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from kgen.spec.base import Dtype, KernelSpec
+from kgen.spec.linear import PIECE, LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
-from kgen.spec.wvsplitk import PIECE, WvSplitKSpec
 from kgen.verify.accuracy import Accumulation, fp32_accumulation
 from kgen.verify.elements import POISON, Bits, Doubles, from_bits, to_bits
 
@@ -140,36 +140,34 @@ def _pad(rows: Bits, extra: int) -> Bits:
 
 def accumulation(spec: KernelSpec, shape: GemmShape) -> Accumulation:
     """The order in which a kernel adds, as its spec promises it."""
-    assert isinstance(spec, WvSplitKSpec), spec.family
-    lanes = spec.THRDS // spec.lane_rows  # lanes that split K
-    chain = ceil_div(shape.K, spec.slab) * spec.A_CHUNK
-    return fp32_accumulation(chain + (spec.partials - 1) + (lanes - 1).bit_length() + 1)  # chain, partials, lanes, bias
+    assert isinstance(spec, LinearSpec), spec.family
+    return fp32_accumulation(spec.additions(shape))
 
 
 def cases(spec: KernelSpec, level: Level = "quick") -> list[Case]:
     """The cases of a kernel, each of which it can take; `full` holds `quick`."""
-    assert isinstance(spec, WvSplitKSpec), spec.family
+    assert isinstance(spec, LinearSpec), spec.family
     found = _quick(spec) if level == "quick" else [*_quick(spec), *_full(spec)]
     return list(dict.fromkeys(case for case in found if spec.fits(case.shape) is None))
 
 
-def _largest_k(spec: WvSplitKSpec, wanted: int) -> int:
+def _largest_k(spec: LinearSpec, wanted: int) -> int:
     """`wanted`, or the largest K at or below it that the kernel takes (a fixed K is that one)."""
-    if spec.K is not None:
-        return spec.K
+    if spec.fixed_k is not None:
+        return spec.fixed_k
     k = max(PIECE, wanted // PIECE * PIECE)
     while k > PIECE and spec.fits(GemmShape(1, spec.N, k)):
         k -= PIECE
     return k
 
 
-def _walk_m(spec: WvSplitKSpec) -> int:
+def _walk_m(spec: LinearSpec) -> int:
     """Output features for more tiles than one CU's grid has groups, the last one ragged."""
     groups, rows = spec.groups_per_cu if spec.persistent else 1, spec.rows_per_group
     return rows * (groups + 1) + rows // 2 + (rows > 2)
 
 
-def _quick(spec: WvSplitKSpec) -> list[Case]:
+def _quick(spec: LinearSpec) -> list[Case]:
     n, rows = spec.N, spec.rows_per_group
     remainder = _largest_k(spec, spec.step + spec.slab + spec.slab // 2 + PIECE)  # main loop, a whole slab, part of one
     whole = _largest_k(spec, 2 * spec.step)  # nothing left over
@@ -180,21 +178,23 @@ def _quick(spec: WvSplitKSpec) -> list[Case]:
         Case("short K", GemmShape(rows + 1, n, short), "sparse", bias="NM", weight_pad=16, bias_pad=1, seed=3),
         Case("many", GemmShape(ceil_div(520, n), n, _largest_k(spec, spec.slab + PIECE)), cu=1, seed=4),
         Case("zeros", GemmShape(rows + rows // 2 + 1, n, short), "zeros", bias="M", seed=5),
-        Case("NaN", GemmShape(max(1, spec.YTILE - 1), n, remainder), "nan", seed=6),
+        Case("NaN", GemmShape(max(1, spec.rows_per_wave - 1), n, remainder), "nan", seed=6),
     ]
-    if spec.STAGING == "window":
+    if spec.window is not None:
         crossing = _largest_k(spec, spec.window + spec.step + PIECE)
-        out.append(Case("window", GemmShape(spec.YTILE + 1, n, crossing), weight_pad=8, act_pad=8, cu=1, seed=7))
+        out.append(
+            Case("window", GemmShape(spec.rows_per_wave + 1, n, crossing), weight_pad=8, act_pad=8, cu=1, seed=7)
+        )
     return out
 
 
-def _full(spec: WvSplitKSpec) -> list[Case]:
+def _full(spec: LinearSpec) -> list[Case]:
     n, rows, slab, step = spec.N, spec.rows_per_group, spec.slab, spec.step
     ks = [PIECE, slab - PIECE, slab, slab + PIECE, step - PIECE, step, step + PIECE, 3 * step + slab + 40, 1048, 4096]
-    if spec.STAGING == "window":
+    if spec.window is not None:
         ks += [spec.window - PIECE, spec.window, spec.window + PIECE, 2 * spec.window + step]
     ks = sorted({_largest_k(spec, k) for k in ks})
-    ms = sorted({1, spec.YTILE, max(1, rows - 1), rows, rows + 1, _walk_m(spec)})
+    ms = sorted({1, spec.rows_per_wave, max(1, rows - 1), rows, rows + 1, _walk_m(spec)})
     forms: Iterable[tuple[Values, Bias]] = itertools.cycle(
         itertools.product(("normal", "hot", "sparse", "zeros", "nan"), ("none", "M", "NM"))
     )

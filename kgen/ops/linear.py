@@ -1,4 +1,4 @@
-"""torch.ops.kgen.wvsplitk on real tensors: the first call with a shape makes a plan, later ones look it up and launch.
+"""The linear ops (torch.ops.kgen.wvsplitk, llmm1) on real tensors: the first call with a shape makes a plan, later ones look it up and launch.
 
 The eager path is all there is between a model and a 2 us kernel, so it does only what can differ between two calls with one key: new
 addresses, their alignment, the current stream, one allocation.
@@ -17,61 +17,65 @@ from kgen.ops.reference import linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
-from kgen.spec.wvsplitk import PIECE
+from kgen.spec.linear import PIECE
 
-FAMILY = "wvsplitk"
 PLANS_LIMIT = 1 << 14  # prompts of every length would fill memory otherwise
 
 Plan = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 
-def wvsplitk(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The op below autograd; see `kgen.ops.check.check_linear` for what it takes."""
-    key = (
-        x.shape,
-        x.stride(),
-        weight.shape,
-        weight.stride(),
-        x.dtype,
-        weight.dtype,
-        x.get_device(),
-        weight.get_device(),
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
-        torch.is_grad_enabled(),
-    )
-    plan = session.plans.get(key)
-    if plan is None:
-        plan = _plan(key, x, weight, bias)
-    return plan(x, weight, bias)
+def linear_op(family: str) -> Callable[..., Tensor]:
+    """The code of a family's op below autograd: (x, weight, bias=None) -> out; see `kgen.ops.check.check_linear` for what it takes."""
+
+    def op(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        key = (
+            family,
+            x.shape,
+            x.stride(),
+            weight.shape,
+            weight.stride(),
+            x.dtype,
+            weight.dtype,
+            x.get_device(),
+            weight.get_device(),
+            None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
+            torch.is_grad_enabled(),
+        )
+        plan = session.plans.get(key)
+        if plan is None:
+            plan = _plan(family, key, x, weight, bias)
+        return plan(x, weight, bias)
+
+    return op
 
 
-def _plan(key: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Plan:
+def _plan(family: str, key: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Plan:
     """Check the tensors, ask the table, load the kernel; what comes out is good for every call with this key."""
     plans = session.plans  # before the library is looked up: a load in between drops this plan with the old dictionary
-    problem = check_linear(FAMILY, x, weight, bias)
+    problem = check_linear(family, x, weight, bias)
     library = session.library_on(x.device.type, x.get_device())
-    plan = library.driver.guarded(_answer(library, problem, x))
+    plan = library.driver.guarded(_answer(family, library, problem, x))
     if torch.is_grad_enabled():
-        plan = _checking_gradients(plan)
+        plan = _checking_gradients(family, plan)
     if len(plans) >= PLANS_LIMIT:
         plans.clear()
     plans[key] = plan
     return plan
 
 
-def _answer(library: Library, problem: LinearProblem, x: Tensor) -> Plan:
+def _answer(family: str, library: Library, problem: LinearProblem, x: Tensor) -> Plan:
     shape = problem.shape
     if shape.M == 0 or shape.N == 0:
         return lambda x, weight, bias: x.new_empty(problem.out_shape)
     # Nothing to reduce: the table has no sizes below 1.
-    kernel = library.pick(FAMILY, shape, DTYPES[x.dtype]) if shape.K else None
+    kernel = library.pick(family, shape, DTYPES[x.dtype]) if shape.K else None
     if kernel is None:
-        return _torch_plan(library)
-    return _kernel_plan(library, kernel, problem, x)
+        return _torch_plan(family, library)
+    return _kernel_plan(family, library, kernel, problem, x)
 
 
-def _torch_plan(library: Library) -> Plan:
-    count = library.count_torch(FAMILY).add
+def _torch_plan(family: str, library: Library) -> Plan:
+    count = library.count_torch(family).add
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         count()
@@ -80,7 +84,7 @@ def _torch_plan(library: Library) -> Plan:
     return run
 
 
-def _kernel_plan(library: Library, kernel: Kernel, problem: LinearProblem, x: Tensor) -> Plan:
+def _kernel_plan(family: str, library: Library, kernel: Kernel, problem: LinearProblem, x: Tensor) -> Plan:
     shape, driver = problem.shape, library.driver
     geometry = kernel.spec.launch(shape, driver.device.cu)
     sizes = (shape.M, shape.K, problem.weight_stride, problem.act_stride, problem.bias_stride, geometry.grid[0])
@@ -92,7 +96,7 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: LinearProblem, x: Te
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         weight_at, x_at = weight.data_ptr(), x.data_ptr()
         if (weight_at | x_at) & mask:
-            raise alignment_error(FAMILY, x=x, weight=weight)
+            raise alignment_error(family, x=x, weight=weight)
         out = empty(out_shape, out_stride, dtype)
         values = (weight_at, x_at, 0 if bias is None else bias.data_ptr(), out.data_ptr(), *sizes)
         launch(stream(), values, (weight, x, bias, out))
@@ -102,12 +106,12 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: LinearProblem, x: Te
     return run
 
 
-def _checking_gradients(plan: Plan) -> Plan:
+def _checking_gradients(family: str, plan: Plan) -> Plan:
     """A plan for calls with gradients enabled: whether a tensor wants one can differ between two calls with one key."""
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad):
-            check_linear(FAMILY, x, weight, bias)
+            check_linear(family, x, weight, bias)
         return plan(x, weight, bias)
 
     return run
