@@ -43,6 +43,9 @@ class ArchFacts(BaseModel):
     dot2_f16, dot2_bf16          2-element dot product with fp32 accumulation                                       [test]
     mfma_4x4x4                   the 16-block 4x4x4 matrix multiply: four rows meet four columns in each lane group  [test]
     pk_fma_f32                   packed fp32 multiply-add                                                           [test]
+    fp8                          meaning of 8-bit floats: "ocp" (e4m3fn), "fnuz" (e4m3fnuz), or None: no fp8 instructions   [isa] [cuda]
+    mfma_fp8                     matrix multiplies 16x16x32 and 32x32x16 of fp8                                     [test]
+    dot4_fp8                     4-element fp8 dot product with fp32 accumulation                                   [test]
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +71,9 @@ class ArchFacts(BaseModel):
     dot2_bf16: bool
     mfma_4x4x4: bool = False
     pk_fma_f32: bool = False
+    fp8: Literal["ocp", "fnuz"] | None = None
+    mfma_fp8: bool = False
+    dot4_fp8: bool = False
 
 
 _KIB = 1024
@@ -96,13 +102,14 @@ _CDNA: dict[str, Any] = dict(
     max_vgprs=512,
     dot2_f16=True,
     mfma_4x4x4=True,
+    mfma_fp8=True,
     pk_fma_f32=True,
 )
 
 _TABLE = (
     ArchFacts(name="gfx1151", part="Radeon 8060S (Strix Halo)", cu=20, bandwidth_gbs=256, **_RDNA),
     ArchFacts(name="gfx1100", part="Radeon RX 7900 XTX", cu=48, bandwidth_gbs=960, **_RDNA),
-    ArchFacts(name="gfx1201", part="Radeon AI PRO R9700", cu=32, bandwidth_gbs=640, **_RDNA),
+    ArchFacts(name="gfx1201", part="Radeon AI PRO R9700", cu=32, bandwidth_gbs=640, fp8="ocp", dot4_fp8=True, **_RDNA),
     ArchFacts(
         name="gfx942",
         part="Instinct MI300X",
@@ -112,6 +119,7 @@ _TABLE = (
         lds_per_cu=64 * _KIB,
         lds_granule=512,
         dot2_bf16=False,
+        fp8="fnuz",
         **_CDNA,
     ),
     ArchFacts(
@@ -123,6 +131,7 @@ _TABLE = (
         lds_per_cu=160 * _KIB,
         lds_granule=1280,
         dot2_bf16=True,
+        fp8="ocp",
         **_CDNA,
     ),
     ArchFacts(
@@ -142,6 +151,7 @@ _TABLE = (
         max_vgprs=255,
         dot2_f16=False,
         dot2_bf16=False,
+        fp8="ocp",
     ),
 )
 

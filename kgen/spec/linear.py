@@ -8,7 +8,7 @@ a row (`slab`, `step`), which output features a work-group makes (`rows_per_grou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
@@ -46,6 +46,16 @@ class LinearSpec(KernelSpec):
         return range(low, next(limit.le for limit in limits if hasattr(limit, "le")) + 1)
 
     # ---- derived; each family states those that raise here
+
+    @property
+    def element(self) -> Literal["bf16", "fp16", "e4m3fn", "e4m3fnuz"]:
+        """Element type of weight and act; out and bias are of `dtype`."""
+        return self.dtype
+
+    @property
+    def piece(self) -> int:
+        """Elements of one 16-byte load; K and the row strides must be multiples of it."""
+        return PIECE
 
     @property
     def fixed_k(self) -> int | None:
@@ -166,9 +176,12 @@ class LinearSpec(KernelSpec):
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op, sweep and tests all ask here."""
         if shape.N != self.N:
             return Problem(("N",), str(shape.N), f"{self.N}, fixed in {self.name}")
-        if shape.K % PIECE or shape.K < PIECE:
+        if shape.K % self.piece or shape.K < self.piece:
             return Problem(
-                ("K",), str(shape.K), f"a multiple of {PIECE}: rows are read 16 bytes at a time", "pad K, or use torch"
+                ("K",),
+                str(shape.K),
+                f"a multiple of {self.piece}: rows are read 16 bytes at a time",
+                "pad K, or use torch",
             )
         if self.fixed_k is not None and shape.K != self.fixed_k:
             return Problem(("K",), str(shape.K), f"{self.fixed_k}, fixed in {self.name}")

@@ -6,8 +6,9 @@ from kgen.errors import Problem, SpecError
 from kgen.spec.base import KernelSpec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.spec.wvsplitkq import WvSplitKQSpec
 
-FAMILIES: dict[str, type[KernelSpec]] = {cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec)}
+FAMILIES: dict[str, type[KernelSpec]] = {cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec, WvSplitKQSpec)}
 
 
 def family_class(family: str) -> type[KernelSpec]:

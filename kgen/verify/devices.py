@@ -13,7 +13,7 @@ from kgen.spec.arch import arch_facts
 from kgen.spec.base import KernelSpec, Launch
 from kgen.spec.problem import GemmShape
 from kgen.verify.cases import Operands
-from kgen.verify.elements import POISON, Bits
+from kgen.verify.elements import NAN_FP8, POISON, Bits
 
 if TYPE_CHECKING:
     from kgen.runtime.driver import Driver
@@ -96,6 +96,7 @@ class EmulatedDevice:
             if array is not None:
                 array.flags.writeable = False  # a store there is a fault
         values |= {"out": out, **_values(shape, data, geometry)}
+        values |= {name: np.array([value], np.float32) for name, value in _scales(data).items()}
         watch: dict[str, Any] = {} if options.poison is None else {"poison": options.poison}
         stats = module.run(
             spec.name,
@@ -139,9 +140,10 @@ class GpuDevice:
         out = self._upload(np.full(shape.N * shape.M, POISON, np.uint16))
         buffers = {"weight": self._upload(data.weight), "act": self._upload(data.act), "out": out}
         buffers["bias"] = None if data.bias is None else self._upload(data.bias)
+        buffers |= {name: self._upload(np.array([value], np.float32)) for name, value in _scales(data).items()}
         values = _values(shape, data, geometry)
         for name, buffer in buffers.items():
-            values[name] = 0 if buffer is None else buffer.data_ptr() + 2 * GUARD
+            values[name] = 0 if buffer is None else buffer.data_ptr() + GUARD * buffer.element_size()
         tensors = tuple(buffers[name] for name, _ in layout.pointers)
         launch = self.driver.guarded(self.driver.bind(function, geometry, layout))
         launch(self.driver.stream(), tuple(values[arg.name] for arg in spec.args), tensors)
@@ -150,11 +152,18 @@ class GpuDevice:
             raise LaunchError(f"{spec.name}: wrote outside its output")
         return Ran(whole[GUARD:-GUARD].reshape(shape.N, shape.M))
 
-    def _upload(self, bits: Bits) -> Any:
+    def _upload(self, data: Any) -> Any:
+        """The elements between guards of a NaN, as integers of their width."""
         import torch
 
-        guard = np.full(GUARD, POISON, np.uint16)
-        return torch.from_numpy(np.concatenate((guard, bits, guard)).view(np.int16)).to(self.driver.device.torch_name)
+        guard = np.full(GUARD, POISON if data.dtype.itemsize > 1 else NAN_FP8["e4m3fn"], data.dtype)
+        whole = np.concatenate((guard, data, guard)).view(f"i{data.dtype.itemsize}")
+        return torch.from_numpy(whole).to(self.driver.device.torch_name)
+
+
+def _scales(data: Operands) -> dict[str, float]:
+    """The per-tensor scales by argument name; families without them do not ask."""
+    return {"weight_scale": data.weight_scale, "act_scale": data.act_scale}
 
 
 def _values(shape: GemmShape, data: Operands, geometry: Launch) -> dict[str, int]:

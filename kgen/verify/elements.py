@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kgen.spec.base import Dtype
-
 Bits = NDArray[np.uint16]
 Doubles = NDArray[np.float64]
+
+Element = Literal["bf16", "fp16", "e4m3fn", "e4m3fnuz"]
 
 POISON = 0x7FE1  # a NaN in bf16 and in fp16: what padding and unwritten outputs hold
 
@@ -27,8 +28,42 @@ class Format:
 FORMATS: dict[str, Format] = {"bf16": Format(2.0**-7, 2.0**-126), "fp16": Format(2.0**-10, 2.0**-14)}
 
 
-def to_bits(values: NDArray[Any], dtype: Dtype) -> Bits:
+NAN_FP8 = {"e4m3fn": 0x7F, "e4m3fnuz": 0x80}  # FNUZ has no negative zero: its pattern is the only NaN
+
+
+def nan_of(element: Element) -> int:
+    """A NaN pattern of the element type."""
+    return NAN_FP8.get(element, POISON)
+
+
+@cache
+def _fp8_values(element: Element) -> Doubles:
+    """What the 256 patterns of an 8-bit type stand for: sign, four bits of exponent, three of mantissa."""
+    code = np.arange(256)
+    exponent, mantissa = code >> 3 & 15, code & 7
+    bias = 7 if element == "e4m3fn" else 8
+    size = np.where(exponent > 0, (8 + mantissa) * 2.0 ** (exponent - bias - 3), mantissa * 2.0 ** (1 - bias - 3))
+    values = np.where(code >> 7, -size, size)
+    values[[0x7F, 0xFF] if element == "e4m3fn" else [0x80]] = np.nan
+    return values
+
+
+def _to_fp8(values: NDArray[Any], element: Element) -> NDArray[np.uint8]:
+    """Nearest representable value, the even pattern of two equally near; clamped to the largest; NaN stays NaN."""
+    positive = _fp8_values(element)[:128]
+    finite = positive[~np.isnan(positive)]
+    size = np.minimum(np.abs(np.nan_to_num(values)), finite[-1])
+    above = np.clip(np.searchsorted(finite, size), 1, len(finite) - 1)
+    down, up = size - finite[above - 1], finite[above] - size
+    code = np.where((down < up) | ((down == up) & (above % 2 == 1)), above - 1, above)
+    code = np.where((values < 0) & (code > 0), code | 0x80, code)
+    return np.where(np.isnan(values), NAN_FP8[element], code).astype(np.uint8)
+
+
+def to_bits(values: NDArray[Any], dtype: Element) -> Any:
     """Values rounded to nearest even, as patterns. fp64 input is rounded to fp32 first, which is exact for what cases hold."""
+    if dtype in NAN_FP8:
+        return _to_fp8(values, dtype)
     if dtype == "fp16":
         return values.astype(np.float16).view(np.uint16)
     single = np.ascontiguousarray(values, np.float32)
@@ -37,8 +72,10 @@ def to_bits(values: NDArray[Any], dtype: Dtype) -> Bits:
     return np.where(np.isnan(single), np.uint16(0x7FC0), rounded)
 
 
-def from_bits(bits: Bits, dtype: Dtype) -> Doubles:
+def from_bits(bits: Any, dtype: Element) -> Doubles:
     """Patterns as fp64 values, exact."""
+    if dtype in NAN_FP8:
+        return _fp8_values(dtype)[bits]
     if dtype == "fp16":
         return bits.view(np.float16).astype(np.float64)
     return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)

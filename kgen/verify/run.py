@@ -117,9 +117,12 @@ class _Check:
     def __init__(self, spec: KernelSpec, device: CheckDevice, kernel: Any, options: CheckOptions):
         self.spec, self.device, self.kernel, self.options = spec, device, kernel, options
 
+    def _data(self, case: Case) -> Operands:
+        return operands(case, self.spec.dtype, getattr(self.spec, "element", None))
+
     def judged(self, case: Case) -> CaseResult:
         """One case by the accuracy rules; zero inputs by equality."""
-        data = operands(case, self.spec.dtype)
+        data = self._data(case)
         try:
             ran = self._run(case, data)
         except KgenError as error:
@@ -133,11 +136,11 @@ class _Check:
 
     def bits(self, case: Case) -> list[CaseResult]:
         """The same sums must give the same bits: in another order of waves, without padding, and with other rows beside."""
-        data, dtype = operands(case, self.spec.dtype), self.spec.dtype
+        data, dtype = self._data(case), self.spec.dtype
         bare = replace(case, weight_pad=0, act_pad=0, bias_pad=0)
         runs: list[tuple[str, Operands, str]] = [
             ("same bits in another order", data, OTHER_ORDER),
-            ("same bits without padding", operands(bare, dtype), "linear"),
+            ("same bits without padding", self._data(bare), "linear"),
         ]
         if case.shape.N > 1:
             runs.append(("same bits beside other rows", other_rows(case, data), "linear"))
