@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from kgen.errors import Problem, SpecError
 
 Vendor = Literal["amd", "nvidia"]
+Matrix = Literal["wmma_gfx11", "wmma_gfx12", "mfma_16x16x16", "mfma_16x16x32", "mma_m16n8k16"]
 
 
 class ArchFacts(BaseModel):
@@ -42,6 +43,8 @@ class ArchFacts(BaseModel):
     max_threads                  work-items per group                                                               [isa] [cuda]
     dot2_f16, dot2_bf16          2-element dot product with fp32 accumulation                                       [test]
     mfma_4x4x4                   the 16-block 4x4x4 matrix multiply: four rows meet four columns in each lane group  [test]
+    matrix                       which instruction multiplies 16x16 tiles with fp32 sums; the preludes know each     [test]
+    lds_dma16                    16 bytes per lane from global memory into LDS without passing registers            [test]
     pk_fma_f32                   packed fp32 multiply-add                                                           [test]
     fp8                          meaning of 8-bit floats: "ocp" (e4m3fn), "fnuz" (e4m3fnuz), or None: no fp8 instructions   [isa] [cuda]
     mfma_fp8                     matrix multiplies 16x16x32 and 32x32x16 of fp8                                     [test]
@@ -70,6 +73,8 @@ class ArchFacts(BaseModel):
     dot2_f16: bool
     dot2_bf16: bool
     mfma_4x4x4: bool = False
+    matrix: Matrix
+    lds_dma16: bool = False
     pk_fma_f32: bool = False
     fp8: Literal["ocp", "fnuz"] | None = None
     mfma_fp8: bool = False
@@ -107,8 +112,8 @@ _CDNA: dict[str, Any] = dict(
 )
 
 _TABLE = (
-    ArchFacts(name="gfx1151", part="Radeon 8060S (Strix Halo)", cu=20, bandwidth_gbs=256, **_RDNA),
-    ArchFacts(name="gfx1100", part="Radeon RX 7900 XTX", cu=48, bandwidth_gbs=960, **_RDNA),
+    ArchFacts(name="gfx1151", part="Radeon 8060S (Strix Halo)", cu=20, bandwidth_gbs=256, matrix="wmma_gfx11", **_RDNA),
+    ArchFacts(name="gfx1100", part="Radeon RX 7900 XTX", cu=48, bandwidth_gbs=960, matrix="wmma_gfx11", **_RDNA),
     ArchFacts(name="gfx1201", part="Radeon AI PRO R9700", cu=32, bandwidth_gbs=640, fp8="ocp", dot4_fp8=True, **_RDNA),
     ArchFacts(
         name="gfx942",
