@@ -114,7 +114,7 @@ _CDNA: dict[str, Any] = dict(
 _TABLE = (
     ArchFacts(name="gfx1151", part="Radeon 8060S (Strix Halo)", cu=20, bandwidth_gbs=256, matrix="wmma_gfx11", **_RDNA),
     ArchFacts(name="gfx1100", part="Radeon RX 7900 XTX", cu=48, bandwidth_gbs=960, matrix="wmma_gfx11", **_RDNA),
-    ArchFacts(name="gfx1201", part="Radeon AI PRO R9700", cu=32, bandwidth_gbs=640, fp8="ocp", dot4_fp8=True, **_RDNA),
+    ArchFacts(name="gfx1201", part="Radeon AI PRO R9700", cu=32, bandwidth_gbs=640, matrix="wmma_gfx12", fp8="ocp", dot4_fp8=True, **_RDNA),
     ArchFacts(
         name="gfx942",
         part="Instinct MI300X",
@@ -124,6 +124,7 @@ _TABLE = (
         lds_per_cu=64 * _KIB,
         lds_granule=512,
         dot2_bf16=False,
+        matrix="mfma_16x16x16",
         fp8="fnuz",
         **_CDNA,
     ),
@@ -136,6 +137,8 @@ _TABLE = (
         lds_per_cu=160 * _KIB,
         lds_granule=1280,
         dot2_bf16=True,
+        matrix="mfma_16x16x32",
+        lds_dma16=True,
         fp8="ocp",
         **_CDNA,
     ),
@@ -156,6 +159,7 @@ _TABLE = (
         max_vgprs=255,
         dot2_f16=False,
         dot2_bf16=False,
+        matrix="mma_m16n8k16",
         fp8="ocp",
     ),
 )
