@@ -40,16 +40,26 @@ class Quantity:
     doc: str
 
 
-_SKINNY = (
-    Quantity(
-        "tiles_per_cu",
-        "ceil_div(M, 4 * cu)",
-        "output features per CU in fours, rounded up: 1 while four rows per CU suffice",
-    ),
-    Quantity("act_bytes", "2 * N * K", "bytes of the activations; STAGING lds keeps them whole in LDS"),
-    Quantity("weight_bytes", "2 * M * K", "bytes of the weights, which bound the time of a decode step"),
-)
-QUANTITIES: dict[str, tuple[Quantity, ...]] = {"wvsplitk": _SKINNY, "llmm1": _SKINNY}
+
+
+def _skinny(bytes_per_element: str) -> tuple[Quantity, ...]:
+    """Of a linear layer; `bytes_per_element` is a factor and its times sign, empty for 8-bit elements."""
+    return (
+        Quantity(
+            "tiles_per_cu",
+            "ceil_div(M, 4 * cu)",
+            "output features per CU in fours, rounded up: 1 while four rows per CU suffice",
+        ),
+        Quantity("act_bytes", f"{bytes_per_element}N * K", "bytes of the activations; STAGING lds keeps them whole in LDS"),
+        Quantity("weight_bytes", f"{bytes_per_element}M * K", "bytes of the weights, which bound the time of a decode step"),
+    )
+
+
+QUANTITIES: dict[str, tuple[Quantity, ...]] = {
+    "wvsplitk": _skinny("2 * "),
+    "llmm1": _skinny("2 * "),
+    "wvsplitkq": _skinny(""),
+}
 
 
 @dataclass(frozen=True)

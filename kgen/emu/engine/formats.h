@@ -67,14 +67,13 @@ static inline u16 f2b(float f) {                      // round to nearest even
   return (u16)((x + 0x7fff + (x >> 16 & 1)) >> 16);
 }
 // 8-bit formats: OCP e4m3fn / e5m2 or, on gfx94x, the FNUZ pair
-static float fp8f(Machine *m, u8 x, int bf8) {
-  if (m->fnuz) {
-    if (x == 0x80) return NAN;
-    return (float)(bf8 ? mini2d(x, 5, 2, 16, 0) : mini2d(x, 4, 3, 8, 0));
-  }
-  if (bf8) return (float)mini2d(x, 5, 2, 15, 1);
-  if ((x & 0x7f) == 0x7f) return NAN;
-  return (float)mini2d(x, 4, 3, 7, 0);
+static inline float fp8f(const Machine *m, u8 x, int bf8) {
+  u32 s = (u32)(x & 0x80) << 24, size = x & 0x7f, mb = bf8 ? 2 : 3, bias = (bf8 ? 15u : 7u) + !!m->fnuz;
+  if (m->fnuz ? x == 0x80 : bf8 ? size > 0x7c : size == 0x7f) return NAN;
+  if (!m->fnuz && bf8 && size == 0x7c) return bf(s | 0x7f800000u);
+  if (size >> mb) return bf(s | (size << (23 - mb)) + ((127 - bias) << 23));
+  float f = (float)size * bf((128 - bias - mb) << 23);                                             // subnormal
+  return s ? -f : f;
 }
 static u8 f2fp8(Machine *m, Wave *w, float f, int bf8) {
   int ovfl = w->mode >> 23 & 1;                        // MODE.FP16_OVFL: clamp instead of inf/nan

@@ -34,6 +34,13 @@ static void unpack(Machine *m, Wave *w, const Insn *in, u32 code, u32 per, int f
     }
     return;
   }
+  if (code >= 256 && (f == M_FP8 || f == M_BF8)) {
+    for (u32 e = 0; e < per; e++) {
+      const u32 *row = w->v[code - 256 + e / 4], shift = 8 * (e % 4);
+      for (u32 l = 0; l < lanes; l++) out[l * per + e] = fp8f(m, (u8)(row[l] >> shift), f == M_BF8);
+    }
+    return;
+  }
   for (u32 l = 0; l < lanes; l++) for (u32 e = 0; e < per; e++) out[l * per + e] = melem(m, w, in, code, l, e, f);
 }
 // c[i][j] = sum over k of a[i][k] * b[k][j]; one call per size, so that the inner loop has a constant length
