@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +20,7 @@ from kgen.spec.registry import FAMILIES
 from kgen.spec.sets import load_set
 from kgen.toolchain.find import AmdToolchain, find_amd
 
+Spec = TypeVar("Spec", bound=KernelSpec)
 AMD = ("gfx1151", "gfx1100", "gfx1201", "gfx942", "gfx950")
 
 
@@ -27,6 +29,11 @@ def default_specs(arch: str) -> dict[str, KernelSpec]:
     """Every kernel that a dispatch table of the target can pick, by name."""
     tables = (load_table(family, arch) for family in FAMILIES if has_table(family, arch))
     return {name: spec for table in tables for name, spec in table.specs.items()}
+
+
+def of_family(kind: type[Spec], arch: str) -> dict[str, Spec]:
+    """The default kernels of one family, by name."""
+    return {name: spec for name, spec in default_specs(arch).items() if isinstance(spec, kind)}
 
 
 @functools.cache

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.verify.devices import EmulatedDevice
 from kgen.verify.run import check_manifest
-from tests.kernels.built import AMD, all_specs, default_specs
+from tests.kernels.built import AMD, all_specs, of_family
 
 PARTS = 4  # shares of a target's kernels, so that workers of xdist have something to split
 
@@ -24,6 +25,6 @@ def test_kernels_are_right_within_bounds_and_free_of_races(arch, part, built):
 
 
 @pytest.mark.parametrize("arch", [*AMD, "sm_90"])
-def test_there_are_default_kernels_for_every_n_and_dtype(arch):
-    covered = {(spec.dtype, spec.N) for spec in default_specs(arch).values()}
+def test_wvsplitk_has_default_kernels_for_every_n_and_dtype(arch):
+    covered = {(spec.dtype, spec.N) for spec in of_family(WvSplitKSpec, arch).values()}
     assert covered == {(dtype, n) for dtype in ("bf16", "fp16") for n in range(1, 9)}

@@ -17,6 +17,7 @@ import pytest
 from kgen.render import render
 from kgen.render.environment import environment
 from kgen.spec.arch import ARCHES
+from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
 
@@ -25,10 +26,12 @@ SPECS = [
     WvSplitKSpec(arch="gfx1151", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=4, A_CHUNK=16, UNRL=4),
     WvSplitKSpec(arch="gfx942", dtype="fp16", N=4, THRDS=64, YTILE=4, WvPrGrp=8, UNRL=2, STAGING="window"),
     WvSplitKSpec(arch="sm_90", dtype="bf16", N=2, THRDS=32, YTILE=2, WvPrGrp=4, UNRL=2, STAGING="global", K=4096),
+    Llmm1Spec(arch="gfx1151", dtype="bf16", THRDS=32, ROWS_PER_BLOCK=4, WvPrGrp=4, UNRL=2),
+    Llmm1Spec(arch="gfx942", dtype="fp16", THRDS=64, ROWS_PER_BLOCK=8, WvPrGrp=4, UNRL=1),
 ]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.arch)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.arch}-{spec.family}")
 def test_the_source_is_the_reviewed_one(spec):
     path = GOLDEN / f"{spec.arch}-{spec.name}.hip"
     text = render(spec).text

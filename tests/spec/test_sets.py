@@ -12,8 +12,8 @@ from kgen.spec.wvsplitk import WvSplitKSpec
 
 
 @pytest.mark.parametrize("arch", sorted(ARCHES))
-def test_the_parameters_set_holds_every_value_of_every_parameter(arch):
-    specs = load_set("parameters", [arch])
+def test_the_parameters_set_of_wvsplitk_holds_every_value_of_every_parameter(arch):
+    specs = load_set("parameters", [arch], family="wvsplitk")
     for field in WvSplitKSpec.parameters():
         seen = {getattr(spec, field) for spec in specs}
         extra = WvSplitKSpec.model_fields[field].json_schema_extra
@@ -62,7 +62,17 @@ def test_all_problems_of_a_file_are_reported_at_once(tmp_path):
     with pytest.raises(SpecError) as caught:
         parse_set_file(write(tmp_path, text), WvSplitKSpec)
     text = str(caught.value)
-    for words in ("colour", "gfx9000", "'fp64'", "variant 1", "N 9", "variant 2", "set  not given", "variant 3", "SPEED"):
+    for words in (
+        "colour",
+        "gfx9000",
+        "'fp64'",
+        "variant 1",
+        "N 9",
+        "variant 2",
+        "set  not given",
+        "variant 3",
+        "SPEED",
+    ):
         assert words in text, words
     assert "1 kernels are fine" in text
 
