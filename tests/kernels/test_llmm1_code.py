@@ -91,7 +91,7 @@ def test_products_are_summed_in_fp32(arch, built):
     """By dot products or the matrix instruction with fp32 sums; never by packed 16-bit multiply-adds, as the peer does."""
     kernels: Built = built(arch)
     wanted = ("v_dot2_f32_", "v_dot2acc_f32_", "v_dual_dot2acc_f32_") if arch in RDNA else ("v_mfma_f32_4x4x4",)
-    for name, spec in everything(arch).items():
+    for name in everything(arch):
         opcodes = kernels.isa(name).opcodes
         assert sum(count for opcode, count in opcodes.items() if opcode.startswith(wanted)), name
         assert not [opcode for opcode in opcodes if opcode.startswith(("v_pk_fma_f16", "v_pk_mul_f16"))], name

@@ -103,7 +103,7 @@ def test_additions_are_those_of_a_lane_the_lanes_the_waves_and_the_bias():
 
 @pytest.mark.parametrize("arch", sorted(ARCHES))
 def test_the_parameters_set_holds_every_value_of_every_parameter(arch):
-    found = load_set("parameters", [arch], family="llmm1")
+    found = load_set("parameters", [arch], families=["llmm1"])
     assert {spec.dtype for spec in found} == {"bf16", "fp16"}
     assert {spec.UNRL for spec in found} == {1, 2, 4}
     assert {spec.ROWS_PER_BLOCK for spec in found} == ({4, 8, 16} if ARCHES[arch].mfma_4x4x4 else {1, 2, 4, 8, 16})

@@ -13,7 +13,7 @@ from kgen.spec.wvsplitk import WvSplitKSpec
 
 @pytest.mark.parametrize("arch", sorted(ARCHES))
 def test_the_parameters_set_of_wvsplitk_holds_every_value_of_every_parameter(arch):
-    specs = load_set("parameters", [arch], family="wvsplitk")
+    specs = load_set("parameters", [arch], families=["wvsplitk"])
     for field in WvSplitKSpec.parameters():
         seen = {getattr(spec, field) for spec in specs}
         extra = WvSplitKSpec.model_fields[field].json_schema_extra
