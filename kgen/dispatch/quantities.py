@@ -40,8 +40,6 @@ class Quantity:
     doc: str
 
 
-
-
 def _skinny(bytes_per_element: str) -> tuple[Quantity, ...]:
     """Of a linear layer; `bytes_per_element` is a factor and its times sign, empty for 8-bit elements."""
     return (
@@ -50,8 +48,12 @@ def _skinny(bytes_per_element: str) -> tuple[Quantity, ...]:
             "ceil_div(M, 4 * cu)",
             "output features per CU in fours, rounded up: 1 while four rows per CU suffice",
         ),
-        Quantity("act_bytes", f"{bytes_per_element}N * K", "bytes of the activations; STAGING lds keeps them whole in LDS"),
-        Quantity("weight_bytes", f"{bytes_per_element}M * K", "bytes of the weights, which bound the time of a decode step"),
+        Quantity(
+            "act_bytes", f"{bytes_per_element}N * K", "bytes of the activations; STAGING lds keeps them whole in LDS"
+        ),
+        Quantity(
+            "weight_bytes", f"{bytes_per_element}M * K", "bytes of the weights, which bound the time of a decode step"
+        ),
     )
 
 
