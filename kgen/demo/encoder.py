@@ -60,12 +60,17 @@ class Encoder:
 
         The mean of the last hidden states, as the model's 1_Pooling/config.json says, divided by its length.
         """
+        hidden = self.hidden(sentences, linear)
+        means = torch.stack([part.mean(dim=0) for part in hidden.split([len(sentence) for sentence in sentences])])
+        return functional.normalize(means, dim=1)
+
+    def hidden(self, sentences: Sequence[Sequence[int]], linear: Linear) -> Tensor:
+        """Last hidden states [tokens of all sentences, hidden] in fp32, from token numbers."""
         hidden = self._embeddings(sentences)
         sizes = [len(sentence) for sentence in sentences]
         for number in range(self.config.num_hidden_layers):
             hidden = self._transform(number, hidden, sizes, linear)
-        means = torch.stack([part.mean(dim=0) for part in hidden.split(sizes)])
-        return functional.normalize(means, dim=1)
+        return hidden
 
     def _embeddings(self, sentences: Sequence[Sequence[int]]) -> Tensor:
         tokens = torch.tensor([number for sentence in sentences for number in sentence], device=self.device)

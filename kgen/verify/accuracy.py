@@ -13,6 +13,9 @@ Tolerance of one element whose exact value is r, with S = sum |a_i b_i| + |bias|
   products, matrix cores) are covered. `depth` follows from the order that the kernel promises, so it is small: for a wave that splits
   K it is K / lanes and not K.
 
+Comparisons with a reference that was not quantised (fp8 kernels against the layer they stand for) add a third term, the noise of
+quantisation; see `fp8_noise`. Against the exact result of the quantised values an fp8 kernel is judged like any other.
+
 An output that is correctly rounded from such a sum is within tolerance in every case. The other two limits see what one bound cannot:
 
 * none beyond 3 x tolerance: what is allowed to the 0.001 % is still no wrong result;
@@ -28,6 +31,7 @@ launch, so an element that was not written fails.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +45,27 @@ MEAN_SHARE = 0.25
 MEAN_FROM = 512
 
 
+# Rounding to e4m3 (three bits of mantissa, eps = 2^-3). A significand m in [1, 2) is off by a uniform error of 2^-3 / sqrt(12) rms; over m spread
+# evenly in its logarithm the mean of 1 / m^2 is 3 / (8 ln 2), so a value is off by 0.0265 of itself, a product of two by sqrt(2) times that.
+FP8_RMS = 2**0.5 * 2.0**-3 / 12**0.5 * (3 / (8 * math.log(2))) ** 0.5
+FP8_MOST = (1 + 2.0**-4) ** 2 - 1  # both factors off by half a unit
+SIGMAS = (
+    4.5  # 7 of a million errors of a normal distribution lie beyond; the mean of |error| is 0.8 sigma, 0.18 of this
+)
+
+
 @dataclass(frozen=True)
 class Accumulation:
-    """How a kernel adds. depth: most additions that one product passes through; unit: relative error of one addition."""
+    """How a kernel adds. depth: most additions that one product passes through; unit: relative error of one addition.
+
+    noise, cap: error of the operands themselves, see `fp8_noise`; none where both are 0.
+    """
 
     name: str
     depth: int
     unit: float
+    noise: float = 0.0
+    cap: float = 0.0
 
 
 def fp32_accumulation(depth: int) -> Accumulation:
@@ -58,6 +76,18 @@ def fp32_accumulation(depth: int) -> Accumulation:
 def half_accumulation(depth: int, dtype: Dtype) -> Accumulation:
     """Sums kept in the 16-bit element type; each addition is rounded to nearest."""
     return Accumulation(f"{dtype}, {depth} additions deep", depth, FORMATS[dtype].eps / 2)
+
+
+def fp8_noise(depth: int) -> Accumulation:
+    """An fp8 kernel judged against operands that were never quantised: fp32 sums, and noise that grows as sqrt(K) * eps.
+
+    The K products of an element are off independently of each other, by FP8_RMS of their size each, so their sum is off by FP8_RMS * E rms
+    with E = sqrt(sum (a_i b_i)^2): sqrt(K) times a product's rms, while the sum of absolute values S grows as K. Allowed: SIGMAS times that,
+    and never more than FP8_MOST * S, which both factors of every product off by half a unit would give (the cap; it binds where one product
+    outweighs all others). Scales per tensor must map the largest value to the type's largest; what then falls below the smallest normal number is
+    2^-14.8 of the largest or smaller and adds nothing that counts.
+    """
+    return Accumulation(f"fp8 against unquantised, {depth} additions deep", depth, 2.0**-23, SIGMAS * FP8_RMS, FP8_MOST)
 
 
 @dataclass(frozen=True)
@@ -71,15 +101,28 @@ class Verdict:
     words: str
 
 
-def tolerance(reference: Doubles, magnitude: Doubles, dtype: Dtype, model: Accumulation) -> Doubles:
-    """Per element, by the module's formula."""
+def tolerance(
+    reference: Doubles, magnitude: Doubles, dtype: Dtype, model: Accumulation, energy: Doubles | None = None
+) -> Doubles:
+    """Per element, by the module's formula. energy: sqrt(sum (a_i b_i)^2), asked for by models with noise."""
     form = FORMATS[dtype]
-    return form.eps * np.maximum(np.abs(reference), form.min_normal) + model.depth * model.unit * magnitude
+    out = form.eps * np.maximum(np.abs(reference), form.min_normal) + model.depth * model.unit * magnitude
+    if model.noise:
+        assert energy is not None, f"{model.name}: needs the energy of the products"
+        out = out + np.minimum(model.noise * energy, model.cap * magnitude)
+    return out
 
 
 @np.errstate(invalid="ignore", over="ignore")  # outputs may hold anything
-def judge(out: Bits, reference: Doubles, magnitude: Doubles, dtype: Dtype, model: Accumulation) -> Verdict:
-    """Apply the rules to an output (16-bit patterns) against the exact values; all three arrays have one shape."""
+def judge(
+    out: Bits,
+    reference: Doubles,
+    magnitude: Doubles,
+    dtype: Dtype,
+    model: Accumulation,
+    energy: Doubles | None = None,
+) -> Verdict:
+    """Apply the rules to an output (16-bit patterns) against the exact values; all arrays have one shape. energy: see `tolerance`."""
     values = from_bits(out, dtype)
     expected_nan, is_nan = np.isnan(reference), np.isnan(values)
     wrong_nan = expected_nan != is_nan
@@ -88,7 +131,8 @@ def judge(out: Bits, reference: Doubles, magnitude: Doubles, dtype: Dtype, model
         return _nan_verdict(wrong_nan, reference, 0.0, 0.0, 0.0) or Verdict(True, 0.0, 0.0, 0.0, "NaN where it must be")
     error = np.where(finite, np.abs(values - np.where(finite, reference, 0.0)), 0.0)
     error[finite & np.isinf(values)] = np.inf
-    bound = tolerance(np.where(finite, reference, 0.0), np.where(finite, magnitude, 0.0), dtype, model)
+    exact, size = np.where(finite, reference, 0.0), np.where(finite, magnitude, 0.0)
+    bound = tolerance(exact, size, dtype, model, None if energy is None else np.where(finite, energy, 0.0))
     ratio = error / bound
     worst = np.unravel_index(int(np.argmax(ratio)), ratio.shape)
     count = int(finite.sum())

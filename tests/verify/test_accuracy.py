@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kgen.verify.accuracy import fp32_accumulation, half_accumulation, judge, judge_exact, tolerance
+from kgen.verify.accuracy import (
+    FP8_MOST,
+    FP8_RMS,
+    fp8_noise,
+    fp32_accumulation,
+    half_accumulation,
+    judge,
+    judge_exact,
+    tolerance,
+)
 from kgen.verify.elements import FORMATS, POISON, from_bits, to_bits
 
 DTYPES = ("bf16", "fp16")
@@ -122,6 +131,54 @@ def test_exact_means_bits_but_for_the_sign_of_zero():
     assert judge_exact(minus_zero, zero, "bf16").ok
     assert not judge_exact(one + 1, one, "bf16").ok
     assert not judge_exact(np.array([POISON], np.uint16), zero, "bf16").ok
+
+
+def e4m3(values):
+    """Values that went through e4m3fn with a scale that maps the largest of each tensor to 448."""
+    scale = np.abs(values).max() / 448
+    return scale * from_bits(to_bits(values / scale, "e4m3fn"), "e4m3fn")
+
+
+@pytest.fixture(scope="module", params=["normal", "hot", "sparse"])
+def quantised(request):
+    """(reference, magnitude, energy, exact result of the quantised operands) of unquantised fp32 operands."""
+    rng = np.random.default_rng(11)
+    act, weight = rng.standard_normal((N, K)), rng.standard_normal((M, K))
+    if request.param == "hot":
+        act *= np.where(rng.random(K) < 0.1, 30.0, 1.0)
+    if request.param == "sparse":
+        act = np.maximum(act, 0)
+    return act @ weight.T, np.abs(act) @ np.abs(weight).T, np.sqrt(act**2 @ (weight**2).T), e4m3(act) @ e4m3(weight).T
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_fp8_layer_is_within_the_noise_of_quantisation(quantised, dtype):
+    reference, magnitude, energy, out = quantised
+    model = fp8_noise(K // 32 + 6)
+    verdict = judge(to_bits(out, dtype), reference, magnitude, dtype, model, energy)
+    assert verdict.ok, verdict.words
+    assert not judge(to_bits(out, dtype), reference, magnitude, dtype, MODEL).ok  # it is noise, and more than rounding
+
+
+def test_the_noise_of_fp8_is_what_was_derived_and_grows_as_the_root_of_k(quantised):
+    reference, _, energy, out = quantised
+    rms = np.sqrt(np.mean(((out - reference) / energy) ** 2))
+    assert FP8_RMS / 1.2 < rms < 1.2 * FP8_RMS  # real significands are not quite even in their logarithm
+
+
+def test_twice_the_noise_of_fp8_fails(quantised):
+    """As fp8 with one bit of mantissa less, a scale that wastes the range, or every 16th product lost."""
+    reference, magnitude, energy, out = quantised
+    worse = reference + 2 * (out - reference)
+    assert not judge(to_bits(worse, "bf16"), reference, magnitude, "bf16", fp8_noise(38), energy).ok
+
+
+def test_the_noise_is_capped_by_what_rounding_both_factors_can_do():
+    one = np.ones((1, 1))
+    model = fp8_noise(1)
+    assert tolerance(one, one, "fp16", model, one)[0, 0] < 1.01 * FP8_MOST
+    many = tolerance(one, 1024 * one, "fp16", model, 32 * one)[0, 0]  # 1024 products of 1
+    assert many < 32 * 4.6 * FP8_RMS < 1024 * FP8_MOST
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
