@@ -6,19 +6,20 @@ It looks at shapes, strides, types and devices only, so it also runs on fake ten
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kgen.errors import OpError, Problem
-from kgen.spec.linear import PIECE
 from kgen.spec.problem import GemmShape
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+FP8 = {torch.float8_e4m3fn: "ocp", torch.float8_e4m3fnuz: "fnuz"}
 ALIGNMENT = 16  # bytes; kernels load rows 16 bytes at a time
-MAX_STRIDE = 1 << 28  # elements; the kernels' offsets inside eight rows are 32-bit
+MAX_STRIDE = 1 << 28  # elements of 16 bits; the kernels' offsets inside eight rows are 32-bit
+MAX_STRIDE_FP8 = 1 << 27  # elements of 8 bits; the same inside 32 rows
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,66 @@ def check_linear(op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Lin
     bias    none, [M], or one row per row of x: [N, M] or x's leading sizes and M
     Where K is not a multiple of 8 the row distances do not matter: torch answers.
     """
-    problems = [*_types(x, weight, bias), *_ranks(x, weight)]
+    problems = [*_types(DTYPES, "x.to(torch.bfloat16)", x, weight), *_beside(x, bias=bias)]
+    if bias is not None and bias.dtype != x.dtype:
+        problems.append(Problem(("bias.dtype",), str(bias.dtype), f"{x.dtype}, as x"))
+    return _problem(op, x, weight, bias, problems, MAX_STRIDE)
+
+
+def check_scaled_linear(
+    op: str,
+    x: Tensor,
+    weight: Tensor,
+    x_scale: Tensor,
+    weight_scale: Tensor,
+    bias: Tensor | None,
+    out_dtype: torch.dtype,
+) -> LinearProblem:
+    """As `check_linear` for 8-bit floats with a scale each: out = x_scale * weight_scale * (x @ weight.T) + bias.
+
+    x             [..., K], float8_e4m3fn or float8_e4m3fnuz, rows at one distance that is a multiple of 16 elements
+    weight        [M, K], same type and device, rows likewise
+    x_scale, weight_scale   fp32, one element each, where x is
+    bias          as there, of out_dtype
+    Which of the two types it must be is the target's to say: `check_fp8`.
+    """
+    problems = [*_types(FP8, "quantise it with a scale", x, weight)]
+    for name, scale in (("x_scale", x_scale), ("weight_scale", weight_scale)):
+        if scale.dtype != torch.float32:
+            problems.append(Problem((f"{name}.dtype",), str(scale.dtype), "torch.float32", f"{name}.float()"))
+        if scale.numel() != 1:
+            problems.append(Problem((f"{name}.shape",), _shape(scale), "one element: a scale for the whole tensor"))
+    if out_dtype not in DTYPES:
+        problems.append(Problem(("out_dtype",), str(out_dtype), " or ".join(map(str, DTYPES))))
+    if bias is not None and bias.dtype != out_dtype:
+        problems.append(Problem(("bias.dtype",), str(bias.dtype), f"{out_dtype}, as the output: out_dtype"))
+    problems += _beside(x, x_scale=x_scale, weight_scale=weight_scale, bias=bias)
+    return _problem(op, x, weight, bias, problems, MAX_STRIDE_FP8, (x_scale, weight_scale))
+
+
+def check_fp8(op: str, x: Tensor, arch: str, kind: str | None) -> None:
+    """Refuse 8-bit floats of another kind than the target's ("ocp" or "fnuz"; None: it has none, and torch takes both)."""
+    if kind is None or FP8[x.dtype] == kind:
+        return
+    own = next(dtype for dtype, name in FP8.items() if name == kind)
+    hint = "quantise for this target: the same bits are other numbers in the two types"
+    problem = Problem(("x.dtype", "weight.dtype"), str(x.dtype), f"{own}, the 8-bit float of {arch}", hint)
+    raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", [problem])
+
+
+def _problem(
+    op: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    problems: list[Problem],
+    max_stride: int,
+    scales: Sequence[Tensor] = (),
+) -> LinearProblem:
+    """The shapes' and strides' part of a check, after `problems` with types, places and scales."""
+    problems = [*problems, *_ranks(x, weight)]
     if not problems:
-        problems = [*_sizes(x, weight, bias), *_differentiated(x, weight, bias)]
+        problems = [*_sizes(x, weight, bias), *_differentiated(x, weight, bias, scales)]
     if problems:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", problems)
     lead = tuple(x.shape[:-1])
@@ -50,29 +108,36 @@ def check_linear(op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Lin
     for size in lead:
         rows *= size
     M, K = weight.shape
+    piece = ALIGNMENT // x.element_size()
     found: list[Problem] = []
-    by_pieces = K % PIECE == 0
-    act_stride = _row_stride("x", x, K, by_pieces, found)
-    weight_stride = _row_stride("weight", weight, K, by_pieces, found)
+    multiple = piece if K % piece == 0 else 1
+    act_stride = _row_stride("x", x, K, multiple, max_stride, found)
+    weight_stride = _row_stride("weight", weight, K, multiple, max_stride, found)
     bias_stride = 0
     if bias is not None:
-        bias_stride = 0 if bias.dim() == 1 else _row_stride("bias", bias, M, False, found)
+        bias_stride = 0 if bias.dim() == 1 else _row_stride("bias", bias, M, 1, max_stride, found)
     if found:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", found)
     return LinearProblem(GemmShape(M, rows, K), (*lead, M), weight_stride, act_stride, bias_stride)
 
 
-def _types(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
+def _types(allowed: Collection[torch.dtype], hint: str, x: Tensor, weight: Tensor) -> list[Problem]:
+    """x of an allowed type, weight of the same and beside it."""
     out = []
-    if x.dtype not in DTYPES:
-        allowed = " or ".join(map(str, DTYPES))
-        out.append(Problem(("x.dtype",), str(x.dtype), allowed, "x.to(torch.bfloat16)"))
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and tensor.dtype != x.dtype:
-            out.append(Problem((f"{name}.dtype",), str(tensor.dtype), f"{x.dtype}, as x"))
-        if tensor is not None and tensor.device != x.device:
-            out.append(Problem((f"{name}.device",), str(tensor.device), f"{x.device}, where x is"))
-    return out
+    if x.dtype not in allowed:
+        out.append(Problem(("x.dtype",), str(x.dtype), " or ".join(map(str, allowed)), hint))
+    if weight.dtype != x.dtype:
+        out.append(Problem(("weight.dtype",), str(weight.dtype), f"{x.dtype}, as x"))
+    return [*out, *_beside(x, weight=weight)]
+
+
+def _beside(x: Tensor, **others: Tensor | None) -> list[Problem]:
+    """Everything where x is."""
+    return [
+        Problem((f"{name}.device",), str(tensor.device), f"{x.device}, where x is")
+        for name, tensor in others.items()
+        if tensor is not None and tensor.device != x.device
+    ]
 
 
 def _ranks(x: Tensor, weight: Tensor) -> list[Problem]:
@@ -102,10 +167,10 @@ def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
     return out
 
 
-def _differentiated(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
+def _differentiated(x: Tensor, weight: Tensor, bias: Tensor | None, scales: Sequence[Tensor]) -> list[Problem]:
     if not torch.is_grad_enabled():
         return []
-    named = (("x", x), ("weight", weight), ("bias", bias))
+    named = (("x", x), ("weight", weight), ("bias", bias), *zip(("x_scale", "weight_scale"), scales, strict=False))
     wanting = [name for name, tensor in named if tensor is not None and tensor.requires_grad]
     if not wanting:
         return []
@@ -113,11 +178,11 @@ def _differentiated(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Prob
     return [Problem(("requires_grad",), ", ".join(wanting), "no gradients: the op is for inference", hint)]
 
 
-def _row_stride(name: str, tensor: Tensor, width: int, by_pieces: bool, problems: list[Problem]) -> int:
+def _row_stride(name: str, tensor: Tensor, width: int, multiple: int, limit: int, problems: list[Problem]) -> int:
     """Distance of a tensor's rows in elements when all its leading sizes are taken as rows; adds what is wrong to `problems`.
 
-    width      elements of a row, the distance that is answered when there is at most one row
-    by_pieces  whether the distance must be a multiple of 8 elements
+    width     elements of a row, the distance that is answered when there is at most one row
+    multiple  the distance must be a multiple of so many elements, and below `limit`
     """
     shape, strides = tensor.shape, tensor.stride()
     if tensor.numel() == 0:
@@ -135,11 +200,11 @@ def _row_stride(name: str, tensor: Tensor, width: int, by_pieces: bool, problems
             )
             return width
     stride = outer[-1][1] if outer else width
-    if by_pieces and stride % PIECE:
-        allowed = f"a multiple of {PIECE}: rows are read {ALIGNMENT} bytes at a time"
+    if stride % multiple:
+        allowed = f"a multiple of {multiple}: rows are read {ALIGNMENT} bytes at a time"
         problems.append(Problem((f"{name}.stride",), f"rows {stride} elements apart", allowed, f"{name}.contiguous()"))
-    if stride >= MAX_STRIDE:
-        problems.append(Problem((f"{name}.stride",), f"rows {stride} elements apart", f"below {MAX_STRIDE}"))
+    if stride >= limit:
+        problems.append(Problem((f"{name}.stride",), f"rows {stride} elements apart", f"below {limit}"))
     return stride
 
 

@@ -17,7 +17,6 @@ from kgen.ops.reference import linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
-from kgen.spec.linear import PIECE
 
 PLANS_LIMIT = 1 << 14  # prompts of every length would fill memory otherwise
 
@@ -57,6 +56,11 @@ def _plan(family: str, key: Any, x: Tensor, weight: Tensor, bias: Tensor | None)
     plan = library.driver.guarded(_answer(family, library, problem, x))
     if torch.is_grad_enabled():
         plan = _checking_gradients(family, plan)
+    return _remember(plans, key, plan)
+
+
+def _remember(plans: dict[Any, Any], key: Any, plan: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Keep a plan, and answer it."""
     if len(plans) >= PLANS_LIMIT:
         plans.clear()
     plans[key] = plan
@@ -74,12 +78,13 @@ def _answer(family: str, library: Library, problem: LinearProblem, x: Tensor) ->
     return _kernel_plan(family, library, kernel, problem, x)
 
 
-def _torch_plan(family: str, library: Library) -> Plan:
+def _torch_plan(family: str, library: Library, answer: Callable[..., Tensor] = linear_torch) -> Callable[..., Tensor]:
+    """The plan of a problem that the table gives to torch: `answer` takes the op's tensors."""
     count = library.count_torch(family).add
 
-    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def run(*tensors: Tensor | None) -> Tensor:
         count()
-        return linear_torch(x, weight, bias)
+        return answer(*tensors)
 
     return run
 
@@ -106,13 +111,15 @@ def _kernel_plan(family: str, library: Library, kernel: Kernel, problem: LinearP
     return run
 
 
-def _checking_gradients(family: str, plan: Plan) -> Plan:
+def _checking_gradients(
+    family: str, plan: Callable[..., Tensor], check: Callable[..., Any] = check_linear
+) -> Callable[..., Tensor]:
     """A plan for calls with gradients enabled: whether a tensor wants one can differ between two calls with one key."""
 
-    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad):
-            check_linear(family, x, weight, bias)
-        return plan(x, weight, bias)
+    def run(*tensors: Tensor | None) -> Tensor:
+        if any(tensor is not None and tensor.requires_grad for tensor in tensors):
+            check(family, *tensors)
+        return plan(*tensors)
 
     return run
 
@@ -134,6 +141,3 @@ def _empty_on(device: torch.device) -> Callable[[tuple[int, ...], tuple[int, ...
         return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
     return getattr(guards, f"_empty_strided_{device.type}", plain)
-
-
-assert PIECE * 2 == ALIGNMENT  # elements of 16 bits

@@ -23,3 +23,40 @@ def linear_torch(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     flat_bias = bias if bias is None or bias.dim() == 1 else bias.reshape(-1, weight.shape[0])
     out = torch.nn.functional.linear(rows, weight, flat_bias)
     return out.reshape(*x.shape[:-1], weight.shape[0]).contiguous()
+
+
+def scaled_linear_reference(
+    x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """x_scale * weight_scale * (x [..., K] @ weight [M, K]^T) + bias in fp64 for 8-bit floats: [..., M] as float64, on x's device."""
+    out = linear_reference(x, weight) * (x_scale.double() * weight_scale.double()).reshape(())
+    return out if bias is None else out + bias.double().reshape(bias.shape if bias.dim() == 1 else out.shape)
+
+
+def scaled_linear_torch(
+    x: Tensor,
+    weight: Tensor,
+    x_scale: Tensor,
+    weight_scale: Tensor,
+    bias: Tensor | None,
+    out_dtype: torch.dtype,
+    fp8_hardware: bool,
+) -> Tensor:
+    """The same problem by torch, contiguous, in out_dtype: what a table's torch row runs.
+
+    torch._scaled_mm where that takes it: on a GPU with fp8 instructions, M and K multiples of 16, at least one row, rows without padding,
+    a bias of none or [M]. Elsewhere x and weight are widened to fp32 (four times the weight's bytes, for the time of the call), multiplied,
+    scaled, and rounded once with the bias added.
+    """
+    M, K = weight.shape
+    rows = x.reshape(math.prod(x.shape[:-1]), K)
+    plain = bias is None or bias.dim() == 1
+    dense = rows.is_contiguous() and weight.is_contiguous()
+    if fp8_hardware and x.is_cuda and plain and dense and K and not (K | M) % 16 and x.dtype == weight.dtype:
+        scales = x_scale.reshape(()), weight_scale.reshape(())
+        out = torch._scaled_mm(rows, weight.t(), scale_a=scales[0], scale_b=scales[1], bias=bias, out_dtype=out_dtype)
+    else:
+        wide = (rows.float() @ weight.float().T) * (x_scale * weight_scale).reshape(())
+        flat_bias = bias if bias is None or plain else bias.reshape(-1, M)
+        out = (wide if flat_bias is None else wide + flat_bias.float()).to(out_dtype)
+    return out.reshape(*x.shape[:-1], M).contiguous()
