@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load", "warm_up"]
+__all__ = ["__version__", "load", "set_deterministic", "warm_up"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from kgen.runtime import session
 
         return getattr(session, name)
+    if name == "set_deterministic":
+        from kgen.settings import set_deterministic
+
+        return set_deterministic
     raise AttributeError(f"module 'kgen' has no attribute {name!r}")

@@ -41,12 +41,25 @@ FAST_SKINNY_GEMM = Setting(
     "KGEN_FAST_SKINNY_GEMM", "1: split-K families may add with atomics, so results depend on the order of arrival"
 )
 
+_deterministic: bool | None = None
+
 SETTINGS = (ARCH, BUILD_DIR, CACHE_DIR, HIPCC, CC, FAST_SKINNY_GEMM)
 
 
 def settings() -> Iterator[tuple[Setting, str | None]]:
     """All settings with their present values."""
     return ((setting, setting.value) for setting in SETTINGS)
+
+
+def set_deterministic(wanted: bool | None) -> None:
+    """Whether split-K ops give the same bits on every run where the call does not say; None: as KGEN_FAST_SKINNY_GEMM says."""
+    global _deterministic
+    _deterministic = wanted
+
+
+def deterministic() -> bool:
+    """What `set_deterministic` was told, else False with KGEN_FAST_SKINNY_GEMM=1, else True."""
+    return _deterministic if _deterministic is not None else os.environ.get(FAST_SKINNY_GEMM.name) != "1"
 
 
 def cache_dir() -> Path:

@@ -17,6 +17,7 @@ _SIZES = {
     "K": (1, 7, 8, 16, 64, 520, 768, 2048, 4096, 4608, 8192, 28672, 65544, 1 << 20),
 }
 _PIECE = 8  # kernels want K in multiples of this, so boundaries are also tried rounded to it
+_FEW = 16  # numbers of activation rows that are all tried
 _PERIODS = (0, 1, 2, 4, 8)  # multiples of a modulus at which its residues are tried
 
 
@@ -37,9 +38,16 @@ def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
 
 def model_grid(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Iterator[tuple[GemmShape, str]]:
     """Layers (M, K) of real models with every N that kernels exist for, and one more."""
-    span = rows_range(table.family)
-    for (M, K), N, dtype in product(dict.fromkeys(layers), range(span.start, span.stop + 1), _dtypes(table)):
+    for (M, K), N, dtype in product(dict.fromkeys(layers), [*_rows(table), rows_range(table.family).stop], _dtypes(table)):
         yield GemmShape(M, N, K), dtype
+
+
+def _rows(table: DispatchTable) -> list[int]:
+    """Every N that kernels exist for; of a long range the ends, and both sides of what the conditions compare with."""
+    span = rows_range(table.family)
+    if len(span) <= _FEW:
+        return list(span)
+    return [N for N in _n_values(table) if N in span]
 
 
 def _dtypes(table: DispatchTable) -> tuple[str, ...]:
@@ -51,10 +59,11 @@ def _dtypes(table: DispatchTable) -> tuple[str, ...]:
 
 def _n_values(table: DispatchTable) -> list[int]:
     span = rows_range(table.family)
-    values = {*span, span.stop, 4 * span.stop}
+    few = span if len(span) <= _FEW else (1, span.start - 1, span.start, span.stop - 1)
+    values = {*few, span.stop, 4 * span.stop}
     for node in _nodes(table):
         if isinstance(node, Constant) and isinstance(node.value, int) and not isinstance(node.value, bool):
-            values |= {value for value in (node.value - 1, node.value, node.value + 1) if 1 <= value <= 64}
+            values |= {value for value in (node.value - 1, node.value, node.value + 1) if 1 <= value <= max(64, span.stop)}
     return sorted(values)
 
 
@@ -102,7 +111,7 @@ def _crossings(table: DispatchTable, left: Node, right: Node, size: str) -> set[
         return set()
     a, b = closure(left), closure(right)
     cu = family_cu(table)
-    span = rows_range(table.family) if "N" in reached else range(1, 2)
+    span = _rows(table) if "N" in reached else [1]
     others = (512, 4096) if {"M", "K"} <= reached else (4096,)
     out = set()
     for N, other in product(span, others):

@@ -61,6 +61,10 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
     "wvsplitk": _skinny("2 * "),
     "llmm1": _skinny("2 * "),
     "wvsplitkq": _skinny(""),
+    "wvsplitkrc": (
+        Quantity("strips", "ceil_div(M, 64)", "output features in 64s: what one work-group's four waves make together"),
+        Quantity("shards", "ceil_div(K, 512)", "work-groups that share a tile's K with CHUNKK 1; CHUNKK 2 has twice as many"),
+    ),
 }
 
 

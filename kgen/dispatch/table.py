@@ -292,7 +292,8 @@ class _RowReader:
             try:
                 if not name.startswith(f"{self.family}_"):
                     raise SpecError("", [Problem(("use",), repr(name), f'a kernel of {self.family}, or "{TORCH}"')])
-                self.specs[name] = spec_from_name(name, self.arch)
+                spec = self.specs[name] = spec_from_name(name, self.arch)
+                self.specs.update((twin.name, twin) for twin in spec.twins())
             except SpecError as error:
                 for problem in error.problems:
                     key = (*problem.fields, problem.found, problem.allowed)

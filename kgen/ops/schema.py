@@ -11,8 +11,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kgen.ops.check import check_linear
+from kgen.ops.check import check_linear, check_scaled_linear
 from kgen.ops.linear import linear_op
+from kgen.ops.wvsplitkq import OUT, wvsplitkq
+from kgen.ops.wvsplitkrc import wvsplitkrc
 
 LINEAR = ("wvsplitk", "llmm1")  # families with the signature of torch's linear
 
@@ -37,3 +39,44 @@ for _family in LINEAR:
         _library.impl(_family, linear_op(_family), _key)
     _library.impl(_family, torch.library.fallthrough_kernel, "Autograd")  # nothing to record, so nothing to pay for
     torch.library.register_fake(f"kgen::{_family}", _linear_fake(_family), lib=_library)
+
+
+def _wvsplitkrc_fake(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, deterministic: bool | None = None
+) -> Tensor:
+    return _linear_fake("wvsplitkrc")(x, weight, bias)
+
+
+_library.define(
+    "wvsplitkrc(Tensor x, Tensor weight, Tensor? bias=None, *, bool? deterministic=None) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+for _key in ("CPU", "CUDA"):
+    _library.impl("wvsplitkrc", wvsplitkrc, _key)
+_library.impl("wvsplitkrc", torch.library.fallthrough_kernel, "Autograd")
+torch.library.register_fake("kgen::wvsplitkrc", _wvsplitkrc_fake, lib=_library)
+
+
+def _wvsplitkq_fake(
+    x: Tensor,
+    weight: Tensor,
+    x_scale: Tensor,
+    weight_scale: Tensor,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    out = out_dtype or OUT
+    return x.new_empty(
+        check_scaled_linear("wvsplitkq", x, weight, x_scale, weight_scale, bias, out).out_shape, dtype=out
+    )
+
+
+_library.define(
+    "wvsplitkq(Tensor x, Tensor weight, Tensor x_scale, Tensor weight_scale, Tensor? bias=None, "
+    "ScalarType? out_dtype=None) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+for _key in ("CPU", "CUDA"):
+    _library.impl("wvsplitkq", wvsplitkq, _key)
+_library.impl("wvsplitkq", torch.library.fallthrough_kernel, "Autograd")
+torch.library.register_fake("kgen::wvsplitkq", _wvsplitkq_fake, lib=_library)

@@ -13,10 +13,12 @@ from kgen.errors import CodeObjectError, LaunchError, WrongArchError
 from kgen.runtime.arguments import ArgumentLayout
 from kgen.runtime.driver import Driver
 from kgen.runtime.launch import Count, Kernel, argument_problem
+from kgen.runtime.workspace import pool_of
 from kgen.spec.arch import arch_facts
 from kgen.spec.base import KernelSpec
 from kgen.spec.problem import GemmShape
 from kgen.spec.registry import spec_from_name
+from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
 
 class Library:
@@ -59,12 +61,17 @@ class Library:
             return self._kernels.get(name) or self._load(name)
 
     def warm_up(self) -> int:
-        """Load every kernel and table of the folder, so that nothing is loaded later; answers how many kernels there are."""
+        """Load every kernel and table of the folder and make the workspaces of graph captures, so that nothing is loaded or allocated
+        later; answers how many kernels there are.
+        """
         for family in sorted({entry.family for entry in self.manifest.entries.values()}):
             self.picker(family)
         for name, entry in self.manifest.entries.items():
             if entry.built:
                 self.kernel(name)
+        for kernel in self._kernels.values():
+            if isinstance(kernel.spec, WvSplitKrcSpec):
+                pool_of(self.driver, kernel.spec.DETERMINISTIC).warm_up()
         return len(self._kernels)
 
     def picker(self, family: str) -> Picker:

@@ -107,6 +107,15 @@ class KernelSpec(BaseModel):
         """Geometry for a problem that fits, on a device of `cu` CUs."""
         raise NotImplementedError
 
+    @property
+    def same_bits(self) -> bool:
+        """Whether every run gives the same bits."""
+        return True
+
+    def twins(self) -> tuple[KernelSpec, ...]:
+        """Kernels that an op may take in this one's place at run time; they are built wherever this one is."""
+        return ()
+
     # ---- names
 
     @classmethod

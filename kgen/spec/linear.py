@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, KernelSpec, Launch, layout_args, rule
-from kgen.spec.problem import GemmShape, ceil_div
+from kgen.spec.problem import GemmShape, Workspace, ceil_div
 
 PIECE = 8  # elements of 16 bits in one 16-byte load; K and the row strides must be multiples of it
 _ARGS = layout_args(
@@ -86,6 +86,24 @@ class LinearSpec(KernelSpec):
     def window(self) -> int | None:
         """K elements that LDS holds at a time, None where K is not walked in windows."""
         return None
+
+    @property
+    def shard(self) -> int | None:
+        """K elements of one work-group where several share the K of a tile, else None."""
+        return None
+
+    def shards(self, shape: GemmShape) -> int:
+        """Work-groups that share the K of one tile."""
+        return 1 if self.shard is None else ceil_div(shape.K, self.shard)
+
+    def workspace(self, shape: GemmShape) -> Workspace | None:
+        """Scratch memory of a launch, None where it needs none."""
+        return None
+
+    @property
+    def rows_tried(self) -> tuple[int, ...]:
+        """Numbers of activation rows that a check should bring."""
+        return (self.N,)
 
     @property
     def lane_rows(self) -> int:

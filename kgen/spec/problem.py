@@ -11,6 +11,14 @@ def ceil_div(a: int, b: int) -> int:
 
 
 @dataclass(frozen=True)
+class Workspace:
+    """Bytes of scratch memory that a launch needs: fp32 partial sums, and arrival counters that are zero before and after."""
+
+    partial_bytes: int
+    counter_bytes: int
+
+
+@dataclass(frozen=True)
 class GemmShape:
     """out[N, M] = act[N, K] @ weight[M, K].T: M output features, N activation rows, K reduction."""
 

@@ -7,8 +7,11 @@ from kgen.spec.base import KernelSpec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.spec.wvsplitkq import WvSplitKQSpec
+from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
-FAMILIES: dict[str, type[KernelSpec]] = {cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec, WvSplitKQSpec)}
+FAMILIES: dict[str, type[KernelSpec]] = {
+    cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec)
+}
 
 
 def family_class(family: str) -> type[KernelSpec]:

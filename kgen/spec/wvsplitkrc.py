@@ -12,19 +12,19 @@ The field N is the tile: the kernel takes any number of rows up to it and masks 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Launch, Param, layout_args, rule
 from kgen.spec.linear import PIECE, LinearSpec
-from kgen.spec.problem import GemmShape, ceil_div
+from kgen.spec.problem import GemmShape, Workspace, ceil_div
 
 BLOCK_K = 32  # K elements of a block: what one multiplication of 16x16 tiles takes at once
 MIN_ROWS, MAX_ROWS = 9, 128  # activation rows that the family is for; below, wvsplitk reads the weights as often and needs no workspace
 _FETCHES = 12  # 16-byte pieces per lane in flight where they pass registers
-_STATIC_LDS = 48 * 1024  # what NVIDIA lets a kernel declare; on gfx942 and RDNA it leaves room for a second group
+_STATIC_LDS = {"nvidia": 48 * 1024}  # what a kernel may declare, where it is less than a group may take
+_COUNT = 16  # bytes of LDS in which the first lane tells the others how many shards had arrived
 _ARGS = layout_args(
     ("const T*", "weight"),
     ("const T*", "act"),
@@ -41,14 +41,6 @@ _ARGS = layout_args(
     ("u32", "shards"),
     ("u32", "groups"),
 )
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Bytes of scratch memory that a launch needs: fp32 partial sums, and arrival counters that are zero before and after."""
-
-    partial_bytes: int
-    counter_bytes: int
 
 
 SLOT = Workspace(6 << 20, 64 << 10)
@@ -102,10 +94,13 @@ class WvSplitKrcSpec(LinearSpec):
         return step
 
     def _holds(self, step: int) -> bool:
-        lds = 2 * self.staged_rows * step
-        if self.facts.lds_dma16:
-            return lds + 64 <= self.facts.lds_per_group
-        return lds + 64 <= _STATIC_LDS and self.staged_rows * step // PIECE <= _FETCHES * self.threads
+        in_flight = self.staged_rows * step // PIECE
+        fetches = self.facts.lds_dma16 or in_flight <= _FETCHES * self.threads
+        return fetches and 2 * self.staged_rows * step + _COUNT <= self._lds_limit
+
+    @property
+    def _lds_limit(self) -> int:
+        return _STATIC_LDS.get(self.facts.vendor, self.facts.lds_per_group)
 
     @property
     def least_step(self) -> int:
@@ -135,15 +130,15 @@ class WvSplitKrcSpec(LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes: weights and activations of a step, and the count that the first lane tells the others."""
-        return 2 * self.staged_rows * self.step + 16
+        return 2 * self.staged_rows * self.step + _COUNT
 
     @property
-    def window(self) -> int | None:
-        return None
+    def same_bits(self) -> bool:
+        return self.DETERMINISTIC
 
-    def shards(self, shape: GemmShape) -> int:
-        """Work-groups that share the K of one tile."""
-        return ceil_div(shape.K, self.shard)
+    @property
+    def rows_tried(self) -> tuple[int, ...]:
+        return (self.N, self.N // 2 + 1, self.N - 3)
 
     def workspace(self, shape: GemmShape) -> Workspace:
         """Scratch memory of a launch. The one function that says so: `fits`, the op and the tests ask here."""
@@ -180,8 +175,7 @@ class WvSplitKrcSpec(LinearSpec):
         if self.step <= self.shard and self._holds(self.step):
             return None
         found = f"{self.staged_rows} rows of {self.step}: {self.static_lds} bytes of LDS, {self.threads} work-items"
-        limit = arch.lds_per_group if arch.lds_dma16 else _STATIC_LDS
-        allowed = f"at most {limit} bytes on {arch.name} and {_FETCHES} loads per lane"
+        allowed = f"at most {self._lds_limit} bytes on {arch.name} and {_FETCHES} loads per lane"
         return Problem(("N", "WvPrGrp", "GrpsShrB"), found, allowed, "lower N, or raise GrpsShrB")
 
     # ---- launch

@@ -161,6 +161,8 @@ def cases(spec: KernelSpec, level: Level = "quick") -> list[Case]:
     """The cases of a kernel, each of which it can take; `full` holds `quick`."""
     assert isinstance(spec, LinearSpec), spec.family
     found = _quick(spec) if level == "quick" else [*_quick(spec), *_full(spec)]
+    rows = itertools.cycle(spec.rows_tried)
+    found = [replace(case, shape=replace(case.shape, N=next(rows))) for case in found]
     return list(dict.fromkeys(case for case in found if spec.fits(case.shape) is None))
 
 
@@ -205,6 +207,9 @@ def _quick(spec: LinearSpec) -> list[Case]:
         Case("zeros", GemmShape(rows + rows // 2 + 1, n, short), "zeros", bias="M", seed=5),
         Case("NaN", GemmShape(max(1, spec.rows_per_wave - 1), n, remainder), "nan", seed=6),
     ]
+    if spec.shard is not None:
+        split = _largest_k(spec, 2 * spec.shard + spec.slab + spec.piece)
+        out.insert(0, Case("shards", GemmShape(rows + 1, n, split), bias="M", weight_pad=8, act_pad=24, seed=8))
     if spec.window is not None:
         crossing = _largest_k(spec, spec.window + spec.step + spec.piece)
         out.append(

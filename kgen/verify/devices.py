@@ -95,7 +95,7 @@ class EmulatedDevice:
         for array in values.values():
             if array is not None:
                 array.flags.writeable = False  # a store there is a fault
-        values |= {"out": out, **_values(shape, data, geometry)}
+        values |= {"out": out, **_values(spec, shape, data, geometry), **_workspace(spec, shape)}
         values |= {name: np.array([value], np.float32) for name, value in _scales(data).items()}
         watch: dict[str, Any] = {} if options.poison is None else {"poison": options.poison}
         stats = module.run(
@@ -111,9 +111,11 @@ class EmulatedDevice:
                 schedule=order,
                 quantum=None if order == "linear" else 37,  # switch waves in the middle of everything
                 threads=1 if order == "linear" else None,
+                concurrent=1 if order == "linear" or spec.shard is None else 5,
                 **watch,
             ),
         )
+        _require_rearmed(spec, values)
         return Ran(out, stats.instructions, asdict(stats.memory) if stats.memory else None)
 
 
@@ -141,7 +143,9 @@ class GpuDevice:
         buffers = {"weight": self._upload(data.weight), "act": self._upload(data.act), "out": out}
         buffers["bias"] = None if data.bias is None else self._upload(data.bias)
         buffers |= {name: self._upload(np.array([value], np.float32)) for name, value in _scales(data).items()}
-        values = _values(shape, data, geometry)
+        scratch = {name: self._upload(array) for name, array in _workspace(spec, shape).items()}
+        buffers |= scratch
+        values = _values(spec, shape, data, geometry)
         for name, buffer in buffers.items():
             values[name] = 0 if buffer is None else buffer.data_ptr() + GUARD * buffer.element_size()
         tensors = tuple(buffers[name] for name, _ in layout.pointers)
@@ -150,6 +154,8 @@ class GpuDevice:
         whole = out.cpu().numpy().view(np.uint16)
         if not ((whole[:GUARD] == POISON).all() and (whole[-GUARD:] == POISON).all()):
             raise LaunchError(f"{spec.name}: wrote outside its output")
+        after = {name: buffer.cpu().numpy()[GUARD:-GUARD] for name, buffer in scratch.items()}
+        _require_rearmed(spec, after)
         return Ran(whole[GUARD:-GUARD].reshape(shape.N, shape.M))
 
     def _upload(self, data: Any) -> Any:
@@ -166,7 +172,24 @@ def _scales(data: Operands) -> dict[str, float]:
     return {"weight_scale": data.weight_scale, "act_scale": data.act_scale}
 
 
-def _values(shape: GemmShape, data: Operands, geometry: Launch) -> dict[str, int]:
+def _workspace(spec: Any, shape: GemmShape) -> dict[str, Any]:
+    """Scratch memory by argument name, as a kernel may find it: counters zero, sums NaN unless atomics add to them."""
+    need = spec.workspace(shape)
+    if need is None:
+        return {}
+    fill = np.nan if spec.same_bits else 0.0
+    partial = np.full(need.partial_bytes // 4, fill, np.float32)
+    return {"partial": partial, "counter": np.zeros(need.counter_bytes // 4, np.uint32)}
+
+
+def _require_rearmed(spec: Any, scratch: dict[str, Any]) -> None:
+    """Raise LaunchError when a kernel has not left its workspace as the next launch needs it."""
+    for name in ("counter",) if spec.same_bits else ("counter", "partial"):
+        if name in scratch and scratch[name].view(np.uint32).any():
+            raise LaunchError(f"{spec.name}: {name} of the workspace is not zero after the launch")
+
+
+def _values(spec: Any, shape: GemmShape, data: Operands, geometry: Launch) -> dict[str, int]:
     """The scalar arguments by name."""
     return {
         "M": shape.M,
@@ -174,5 +197,7 @@ def _values(shape: GemmShape, data: Operands, geometry: Launch) -> dict[str, int
         "weight_stride": data.weight_stride,
         "act_stride": data.act_stride,
         "bias_stride": data.bias_stride,
+        "rows": shape.N,
+        "shards": spec.shards(shape),
         "groups": geometry.grid[0],
     }

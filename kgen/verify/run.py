@@ -68,7 +68,7 @@ def check_kernel(
     check = _Check(spec, device, device.load(spec, image), options)
     todo = list(cases(spec) if chosen is None else chosen)
     out = [check.judged(case) for case in todo]
-    if options.bits and todo:
+    if options.bits and todo and spec.same_bits:
         out += check.bits(todo[0])
     return out
 
