@@ -1,0 +1,98 @@
+"""vLLM's skinny GEMM functions for ROCm, answered by torch.ops.kgen: same names, same order and names of arguments, same results.
+
+    import kgen
+    from kgen.integrations import vllm_ops as ops      # in place of: from vllm import _custom_ops as ops
+    kgen.load()
+    y = ops.wvSplitK(weight, x, cu_count, bias)
+
+Sources: the four functions and the names of their arguments (a, b, cu_count, bias, out_dtype, scale_a, scale_b, rows_per_block) are those of
+vllm/_custom_ops.py, "ROCm skinny gemms"; that file passes them on to torch.ops._rocm_C, whose schemas are in csrc/rocm/torch_bindings.cpp
+(there the bias stands before CuCount). Which of a and b is the weight follows from vLLM's callers: model_executor/layers/utils.py for
+wvSplitK, wvSplitKrc and LLMM1, the ROCm scaled-mm kernels for wvSplitKQ; read at vLLM 0.33.0 and, for the schemas, commit 001cd45131.
+
+What is taken is more than vLLM's kernels take, never less: any number of rows (torch answers where no kernel is faster), any K, padded
+rows on both sides. What cannot be raises `OpError` before anything is launched.
+
+cu_count is accepted and not used: it tells vLLM's kernels how many work-groups to launch, and kgen asks the driver that launches, so that a
+count which was cached for another device or partition does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import kgen.ops  # noqa: F401 - registers the ops
+from kgen.errors import OpError
+
+__all__ = ["LLMM1", "wvSplitK", "wvSplitKQ", "wvSplitKrc"]
+
+
+def wvSplitK(a: Tensor, b: Tensor, cu_count: int, bias: Tensor | None = None) -> Tensor:
+    """b @ a.T + bias for a few activation rows.
+
+    a         weight [M, K], bf16 or fp16
+    b         activations [N, K], same type
+    cu_count  not used, see the module
+    bias      none, [M] or [N, M]
+    returns   [N, M] in the inputs' type
+    """
+    return _op("wvsplitk")(b, a, bias)
+
+
+def wvSplitKrc(a: Tensor, b: Tensor, cu_count: int, bias: Tensor | None = None) -> Tensor:
+    """a @ b.T + bias for 9 to 128 activation rows, K split over work-groups. The activations come first, unlike in the other three.
+
+    a         activations [N, K], bf16 or fp16
+    b         weight [M, K], same type
+    cu_count  not used, see the module
+    bias      none, [M] or [N, M]
+    returns   [N, M] in the inputs' type; the same bits on every run, unless the process asked for the fast order of additions
+              (`kgen.set_deterministic`, KGEN_FAST_SKINNY_GEMM=1)
+    """
+    return _op("wvsplitkrc")(a, b, bias)
+
+
+def wvSplitKQ(
+    a: Tensor,
+    b: Tensor,
+    out_dtype: torch.dtype,
+    scale_a: Tensor,
+    scale_b: Tensor,
+    cu_count: int,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """scale_a * scale_b * (b @ a.T) + bias on 8-bit floats, scales per tensor.
+
+    a          weight [M, K], the platform's e4m3 type
+    b          activations [N, K], same type
+    out_dtype  torch.bfloat16 or torch.float16, also the bias's
+    scale_a, scale_b  fp32, one number each: vLLM's callers pass the activations' scale first, though a is the weight. Their product is all that
+               counts, so either order is right
+    cu_count   not used, see the module
+    bias       none, [M] or [N, M]
+    returns    [N, M] in out_dtype
+    """
+    return _op("wvsplitkq")(b, a, scale_a, scale_b, bias, out_dtype)
+
+
+def LLMM1(a: Tensor, b: Tensor, rows_per_block: int) -> Tensor:
+    """b @ a.T for one activation row, summed in fp32 (vLLM's kernel adds four products in 16 bits).
+
+    a               weight [M, K], bf16 or fp16
+    b               activations [1, K], same type
+    rows_per_block  accepted and not used: the dispatch table picks ROWS_PER_BLOCK by M and K. M need not be a multiple of it
+    returns         [1, M] in the inputs' type
+    """
+    return _op("llmm1")(b, a)
+
+
+def _op(family: str) -> Callable[..., Any]:
+    """torch.ops.kgen's op of a family, looked up when it is called: this module does not decide which families there are."""
+    found = getattr(torch.ops.kgen, family, None)
+    if found is None:
+        raise OpError(f"torch.ops.kgen.{family} is not part of this version of kgen")
+    return found  # type: ignore[no-any-return]
