@@ -10,7 +10,6 @@ import pytest
 
 from kgen.build import build
 from kgen.errors import MissingPieceError
-from kgen.spec.base import KernelSpec
 from kgen.spec.linear import LinearSpec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.wvsplitk import WvSplitKSpec
@@ -25,22 +24,22 @@ WVSPLITK: list[WvSplitKSpec] = [spec(dtype, n, "window") for dtype in ("bf16", "
 FAMILIES: Mapping[str, Sequence[LinearSpec]] = {"llmm1": LLMM1, "wvsplitk": WVSPLITK}
 
 
-def build_dense(folder: Path, families: Mapping[str, Sequence[KernelSpec]] = FAMILIES) -> Path:
-    """Build `families` into `folder`, with a table each that picks a kernel by dtype and N and torch for the rest."""
+def build_dense(folder: Path, families: Mapping[str, Sequence[LinearSpec]] = FAMILIES) -> Path:
+    """Build `families`, all of one target, into `folder`, with a table each that picks a kernel by dtype and N and torch for the rest."""
+    arch = next(spec.arch for specs in families.values() for spec in specs)
     try:
-        find_amd([ARCH])
+        find_amd([arch])
     except MissingPieceError as error:
         pytest.skip(str(error))
-    result = build([one for specs in families.values() for one in specs], arch=ARCH, jobs=1, folder=folder)
+    result = build([one for specs in families.values() for one in specs], arch=arch, jobs=1, folder=folder)
     assert not result.failed, result.failed
     for family, specs in families.items():
-        rows = [{"when": "K % 8 != 0", "use": "torch", "because": BECAUSE}]
+        rows = [{"when": f"K % {specs[0].piece} != 0", "use": "torch", "because": BECAUSE}]
         rows += [
-            {"when": f'dtype == "{one.dtype}" and N == {one.N}', "use": one.name, "because": BECAUSE}  # type: ignore[attr-defined]
-            for one in specs
+            {"when": f'dtype == "{one.dtype}" and N == {one.N}', "use": one.name, "because": BECAUSE} for one in specs
         ]
         rows.append({"when": "true", "use": "torch", "because": BECAUSE})
-        table = {"schema": 1, "arch": ARCH, "family": family, "row": rows}
+        table = {"schema": 1, "arch": arch, "family": family, "row": rows}
         (folder / "dispatch").mkdir(exist_ok=True)
         (folder / "dispatch" / f"{family}.json").write_text(json.dumps(table))
     return folder
