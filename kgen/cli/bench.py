@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from kgen.spec.problem import GemmShape
 
 app = command_group("Time kernels on the GPU that is here, or the build.", invoke_without_command=True)
-COLUMNS = ("dtype", "M", "N", "K", "us", "floor", "ratio", "GB/s", "torch us", "kernel")
+COLUMNS = ("dtype", "M", "N", "K", "us", "floor", "ratio", "GB/s")  # then the peers' times and the kernel
+ROWS = {"llmm1": "1", "wvsplitkrc": "16,64"}  # activation rows where nobody says; 1 and 4 for the others
 
 
 @app.callback()
 def kernels(
     context: typer.Context,
     arch: OneArch = None,
+    family: Annotated[str, typer.Option(help="Kernel family whose op is timed.")] = "wvsplitk",
     model: Annotated[
         list[str] | None,
         typer.Option("--shapes", help="Model of `kgen shapes list`; may be given again. Default: all."),
@@ -29,18 +31,25 @@ def kernels(
     shape: Annotated[
         list[str] | None, typer.Option("--shape", metavar="MxK", help="A layer as 4096x2048; may be given again.")
     ] = None,
-    rows: Annotated[str, typer.Option("--rows", "-N", help="Activation rows, such as 1,4.")] = "1,4",
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", "-N", help="Activation rows, such as 1,4. Default: what the family is made for."),
+    ] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16; may be given again. Default: bf16.")] = None,
     kernel: Annotated[str | None, typer.Option(help="This kernel in place of the table's pick.")] = None,
     launch: Annotated[bool, typer.Option("--launch", help="Only the host's cost of one eager call.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Time the op for every shape, beside torch's linear and the time in which the device reads the same cold bytes."""
+    """Time a family's op for every shape, beside what else would answer and the time in which the device reads the same cold bytes."""
     if context.invoked_subcommand is not None:
         return
-    wanted = _shapes(model, shape, rows)
+    from kgen.spec.registry import family_class
+
+    family = kernel.split("_")[0] if kernel else family
+    family_class(family)
+    wanted = _shapes(model, shape, rows or ROWS.get(family, "1,4"))
     import kgen.ops  # noqa: F401 - registers the ops
-    from kgen.bench.kernels import bench_launch, bench_wvsplitk
+    from kgen.bench.kernels import bench_family, bench_launch
     from kgen.runtime import session
 
     library = session.load(arch)
@@ -51,14 +60,15 @@ def kernels(
     done: list[dict[str, Any]] = []
     total = len(wanted) * len(kinds)
     with Counting("bench") as bar:
-        for case in bench_wvsplitk(wanted, kinds, kernel=kernel):
+        for case in bench_family(family, wanted, kinds, kernel=kernel):
             done.append(case.as_dict())
             bar.step(len(done), total, f"{case.M}x{case.K} N{case.N} {case.dtype}")
     if as_json:
         show.print_json(done)
         return
     print(f"{library.driver.device}; us: median of paired rounds, cold weights; floor: reading the same bytes")
-    show.print_table([_row(case) for case in done], COLUMNS)
+    peers = [f"{name} us" for name in (done[0]["peers"] if done else ())]
+    show.print_table([_row(case) for case in done], (*COLUMNS, *peers, "kernel"))
 
 
 def _shapes(models: list[str] | None, layers: list[str] | None, rows: str) -> list[GemmShape]:
@@ -85,8 +95,8 @@ def _shapes(models: list[str] | None, layers: list[str] | None, rows: str) -> li
 
 
 def _row(case: dict[str, Any]) -> dict[str, Any]:
-    peer = case["peers"].get("torch linear")
-    return case | {"floor": case["floor_us"], "GB/s": case["gbs"], "torch us": peer["us"] if peer else None}
+    peers = {f"{name} us": peer["us"] for name, peer in case["peers"].items()}
+    return case | {"floor": case["floor_us"], "GB/s": case["gbs"]} | peers
 
 
 def _print_launch(costs: dict[str, float], as_json: bool) -> None:

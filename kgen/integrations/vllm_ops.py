@@ -20,7 +20,6 @@ count which was cached for another device or partition does no harm.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,9 +89,9 @@ def LLMM1(a: Tensor, b: Tensor, rows_per_block: int) -> Tensor:
     return _op("llmm1")(b, a)
 
 
-def _op(family: str) -> Callable[..., Any]:
+def _op(family: str) -> Callable[..., Tensor]:
     """torch.ops.kgen's op of a family, looked up when it is called: this module does not decide which families there are."""
-    found = getattr(torch.ops.kgen, family, None)
+    found: Callable[..., Tensor] | None = getattr(torch.ops.kgen, family, None)
     if found is None:
         raise OpError(f"torch.ops.kgen.{family} is not part of this version of kgen")
-    return found  # type: ignore[no-any-return]
+    return found
