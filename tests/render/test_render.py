@@ -20,6 +20,8 @@ from kgen.spec.arch import ARCHES
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.spec.wvsplitkrc import WvSplitKrcSpec
+from kgen.spec.wvsplitkq import WvSplitKQSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 SPECS = [
@@ -28,6 +30,12 @@ SPECS = [
     WvSplitKSpec(arch="sm_90", dtype="bf16", N=2, THRDS=32, YTILE=2, WvPrGrp=4, UNRL=2, STAGING="global", K=4096),
     Llmm1Spec(arch="gfx1151", dtype="bf16", THRDS=32, ROWS_PER_BLOCK=4, WvPrGrp=4, UNRL=2),
     Llmm1Spec(arch="gfx942", dtype="fp16", THRDS=64, ROWS_PER_BLOCK=8, WvPrGrp=4, UNRL=1),
+    WvSplitKQSpec(arch="gfx942", dtype="bf16", N=4, THRDS=64, YTILE=16, WvPrGrp=4, UNRL=2, MFMA="16x16x32"),
+    WvSplitKQSpec(arch="gfx1201", dtype="fp16", N=2, THRDS=32, YTILE=4, WvPrGrp=4, UNRL=1),
+    WvSplitKQSpec(arch="sm_90", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=4, UNRL=1),
+    WvSplitKrcSpec(arch="gfx950", dtype="bf16", N=64, THRDS=64, GrpsShrB=4, DETERMINISTIC=True),
+    WvSplitKrcSpec(arch="gfx1151", dtype="fp16", N=16, THRDS=32),
+    WvSplitKrcSpec(arch="sm_90", dtype="bf16", N=32, THRDS=32, GrpsShrB=2, CHUNKK=2, DETERMINISTIC=True),
 ]
 
 
