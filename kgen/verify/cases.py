@@ -188,7 +188,7 @@ def _quick(spec: LinearSpec) -> list[Case]:
         spec, spec.step + spec.slab + spec.slab // 2 + spec.piece
     )  # main loop, a whole slab, part of one
     whole = _largest_k(spec, 2 * spec.step)  # nothing left over
-    short = _largest_k(spec, 3 * spec.piece)  # less than a slab: most lanes have nothing
+    short = _largest_k(spec, min(3 * spec.piece, spec.slab - spec.piece))  # less than a slab: most lanes have nothing
     out = [
         Case(
             "walk",

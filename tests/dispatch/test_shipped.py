@@ -2,13 +2,17 @@
 
 import pytest
 
-from kgen.dispatch import explain, kernels_named, load_table, pick
+from kgen.dispatch import explain, has_table, kernels_named, load_table, pick
 from kgen.dispatch.check import check_tables
 from kgen.spec.arch import ARCHES
 from kgen.spec.problem import GemmShape
+from kgen.spec.registry import FAMILIES
 from kgen.spec.shapes import all_shapes
 
-TABLES = [("wvsplitk", arch) for arch in ARCHES]
+TABLES = [(family, arch) for family in FAMILIES for arch in ARCHES if has_table(family, arch)]
+DECODE = [
+    (family, arch) for family, arch in TABLES if family == "wvsplitk" or (family == "wvsplitkq" and ARCHES[arch].fp8)
+]
 
 
 @pytest.mark.parametrize(("family", "arch"), TABLES)
@@ -23,7 +27,7 @@ def test_last_row_is_an_explicit_torch(family, arch):
     assert (last.when, last.use) == ("true", "torch")
 
 
-@pytest.mark.parametrize(("family", "arch"), TABLES)
+@pytest.mark.parametrize(("family", "arch"), DECODE)
 def test_no_decode_layer_of_a_model_falls_through_to_the_last_row(family, arch):
     """1 to 8 rows of K in whole pieces always have a kernel that fits; torch may be the better answer, by a row that says so."""
     table = load_table(family, arch)
@@ -57,6 +61,24 @@ def test_published_decode_pick_of_gfx1151_serves_the_layers_it_was_measured_on()
 
 
 def test_small_m_is_a_kernel_and_not_torch():
-    for _, arch in TABLES:
+    for family, arch in DECODE:
         for M in (1, 2, 8, 9):
-            assert pick(load_table("wvsplitk", arch), GemmShape(M, 1, 2048), "bf16").kernel
+            assert pick(load_table(family, arch), GemmShape(M, 1, 2048), "bf16").kernel
+
+
+@pytest.mark.parametrize("arch", [arch for arch, facts in ARCHES.items() if not facts.fp8])
+def test_targets_without_fp8_say_so(arch):
+    table = load_table("wvsplitkq", arch)
+    assert kernels_named(table) == []
+    answer = explain(table, GemmShape(4096, 1, 4096))
+    assert answer.pick.torch
+    assert "no fp8 instructions on RDNA 3" in answer.text()
+
+
+@pytest.mark.parametrize("arch", ["gfx942", "gfx950"])
+def test_fp8_rows_of_cdna_that_rest_on_the_publication_say_what_is_theirs(arch):
+    row = pick(load_table("wvsplitkq", arch), GemmShape(8192, 4, 8192), "bf16").row
+    assert row.because.kind == "published"
+    assert "PR 34100" in row.because.source
+    assert "not measured" in row.because.why
+    assert "MFMA16x16x32" in row.use

@@ -14,19 +14,20 @@ from kgen.verify.cases import Case, cases, operands, other_rows
 from kgen.verify.elements import POISON, from_bits
 
 SPECS = [spec for spec in load_set("parameters", ["gfx1151", "gfx942"]) if isinstance(spec, WvSplitKSpec)]
+FP8 = load_set("parameters", ["gfx1201", "gfx942"], families=["wvsplitkq"])
 CASE = Case("example", GemmShape(5, 3, 24), bias="NM", weight_pad=8, act_pad=16, bias_pad=3, seed=9)
 
 
 @pytest.mark.parametrize("level", ["quick", "full"])
 def test_every_case_fits_its_kernel_and_comes_once(level):
-    for spec in SPECS:
+    for spec in [*SPECS, *FP8]:
         found = cases(spec, level)
         assert len(set(found)) == len(found)
         assert not [case for case in found if spec.fits(case.shape)]
 
 
 def test_full_holds_quick():
-    for spec in SPECS:
+    for spec in [*SPECS, *FP8]:
         assert set(cases(spec, "quick")) <= set(cases(spec, "full"))
 
 
@@ -41,17 +42,17 @@ def test_the_first_quick_case_walks_over_more_tiles_than_groups_and_has_one_bias
 
 
 def test_quick_cases_reach_every_loop_of_a_kernel_whose_k_is_free():
-    for spec in (spec for spec in SPECS if spec.K is None):
+    for spec in [*(spec for spec in SPECS if spec.K is None), *FP8]:
         ks = [case.shape.K for case in cases(spec)]
         assert any(k >= spec.step and k % spec.step for k in ks), f"{spec.name}: main loop with a remainder"
         assert any(k % spec.slab for k in ks), f"{spec.name}: part of a slab"
         assert any(k < spec.slab for k in ks), f"{spec.name}: remainder alone"
-        if spec.STAGING == "window":
+        if spec.window is not None:
             assert any(k > spec.window for k in ks), f"{spec.name}: more than one window"
 
 
 def test_quick_cases_have_all_forms_of_bias_and_data():
-    for spec in SPECS:
+    for spec in [*SPECS, *FP8]:
         found = cases(spec)
         assert {case.bias for case in found} == {"none", "M", "NM"}
         assert {case.values for case in found} == {"normal", "hot", "sparse", "zeros", "nan"}
@@ -59,7 +60,7 @@ def test_quick_cases_have_all_forms_of_bias_and_data():
 
 
 def test_some_case_of_every_kernel_is_large_enough_for_the_mean_rule():
-    for spec in SPECS:
+    for spec in [*SPECS, *FP8]:
         assert any(case.shape.M * case.shape.N >= 512 for case in cases(spec))
 
 
@@ -103,6 +104,37 @@ def test_other_rows_keep_only_the_last_row_and_move_it_to_the_front():
     before = _rows(data.act, 3, 24, data.act_stride)
     assert (moved[0] == before[2]).all()
     assert not (moved[1:] == before[:2]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("element", ["e4m3fn", "e4m3fnuz"])
+def test_fp8_operands_have_scales_that_the_reference_knows(element):
+    data = operands(CASE, "bf16", element)
+    assert data.weight.dtype == data.act.dtype == np.uint8
+    act = from_bits(_rows(data.act, 3, 24, data.act_stride), element)
+    weight = from_bits(_rows(data.weight, 5, 24, data.weight_stride), element)
+    bias = from_bits(_rows(data.bias, 3, 5, data.bias_stride), "bf16")
+    assert (data.weight_scale, data.act_scale) != (1.0, 1.0)
+    assert (data.reference == (act @ weight.T) * (data.weight_scale * data.act_scale) + bias).all()
+    assert np.float32(data.weight_scale) * np.float32(data.act_scale) == data.weight_scale * data.act_scale
+
+
+@pytest.mark.parametrize("element", ["e4m3fn", "e4m3fnuz"])
+def test_fp8_padding_is_nan_and_a_nan_lies_in_one_row(element):
+    data = operands(replace(CASE, values="nan"), "fp16", element)
+    assert np.isnan(from_bits(data.weight[24:32], element)).all()
+    assert np.isnan(from_bits(data.act[24:40], element)).all()
+    assert np.isnan(data.reference).all(axis=1).sum() == 1
+    assert np.isnan(data.reference).any(axis=1).sum() == 1
+
+
+def test_other_rows_of_fp8_keep_only_the_last_row_and_move_it_to_the_front():
+    for element in ("e4m3fn", "e4m3fnuz"):
+        data = operands(replace(CASE, bias="M"), "bf16", element)
+        moved = _rows(other_rows(replace(CASE, bias="M"), data).act, 3, 24, data.act_stride)
+        before = _rows(data.act, 3, 24, data.act_stride)
+        assert (moved[0] == before[2]).all()
+        assert np.isfinite(from_bits(moved, element)).all()
+        assert not (moved[1:] == before[:2]).all(axis=1).any()
 
 
 def _rows(flat, rows, columns, stride):
