@@ -16,6 +16,7 @@ from kgen.spec.registry import family_class
 from kgen.verify.accuracy import Verdict, judge, judge_exact
 from kgen.verify.cases import Case, Level, Operands, accumulation, cases, operands, other_rows
 from kgen.verify.devices import OTHER_ORDER, CheckDevice, CheckOptions, Ran
+from kgen.verify.repeat import judge_repeats, promises_same_bits
 
 Progress = Callable[[int, int, str], None]
 """(kernels done, kernels in all, name of the last one)."""
@@ -104,11 +105,20 @@ def _check_entry(
 ) -> list[CaseResult]:
     try:
         spec = family_class(entry.family).checked(entry.spec, where=entry.name)
-        return check_kernel(spec, entry.image(folder), device, cases(spec, level), options)
+        image = entry.image(folder)
+        found = check_kernel(spec, image, device, cases(spec, level), options)
+        return [*found, _repeated(spec, image, device)] if level == "full" and promises_same_bits(spec) else found
     except WrongArchError:
         raise
     except KgenError as error:
         return [CaseResult(entry.name, entry.arch, device.name, "load", (0, 0, 0), 0, False, str(error))]
+
+
+def _repeated(spec: KernelSpec, image: bytes, device: CheckDevice) -> CaseResult:
+    """The kernel's first case ten times beside other work."""
+    check = _Check(spec, device, None, DEFAULT)
+    case = cases(spec)[0]
+    return check.result(case, "same bits beside other work", judge_repeats(spec, image, device, case))
 
 
 class _Check:
@@ -126,13 +136,13 @@ class _Check:
         try:
             ran = self._run(case, data)
         except KgenError as error:
-            return self._result(case, case.title(), Verdict(False, math.nan, math.nan, math.nan, str(error)))
+            return self.result(case, case.title(), Verdict(False, math.nan, math.nan, math.nan, str(error)))
         if data.expected is not None:
             verdict = judge_exact(ran.out, data.expected, self.spec.dtype)
         else:
             model = accumulation(self.spec, case.shape)
             verdict = judge(ran.out, data.reference, data.magnitude, self.spec.dtype, model)
-        return self._result(case, case.title(), verdict, ran)
+        return self.result(case, case.title(), verdict, ran)
 
     def bits(self, case: Case) -> list[CaseResult]:
         """The same sums must give the same bits: in another order of waves, without padding, and with other rows beside."""
@@ -151,16 +161,17 @@ class _Check:
                 ran = self._run(case, changed, order)
                 last = words.endswith("rows")
                 verdict = judge_exact(ran.out[:1], first[-1:], dtype) if last else judge_exact(ran.out, first, dtype)
-                out.append(self._result(case, words, verdict, ran))
+                out.append(self.result(case, words, verdict, ran))
         except KgenError as error:
-            out.append(self._result(case, "same bits", Verdict(False, math.nan, math.nan, math.nan, str(error))))
+            out.append(self.result(case, "same bits", Verdict(False, math.nan, math.nan, math.nan, str(error))))
         return out
 
     def _run(self, case: Case, data: Operands, order: str = "linear") -> Ran:
         geometry = self.spec.launch(case.shape, case.cu or self.device.cu)
         return self.device.run(self.kernel, geometry, case.shape, data, self.options, order)
 
-    def _result(self, case: Case, words: str, verdict: Verdict, ran: Ran | None = None) -> CaseResult:
+    def result(self, case: Case, words: str, verdict: Verdict, ran: Ran | None = None) -> CaseResult:
+        """A verdict as a row of the report."""
         max_err, mean_err, bound = (
             value if math.isfinite(value) else None
             for value in (verdict.max_abs_err, verdict.mean_abs_err, verdict.tolerance)

@@ -10,8 +10,9 @@ import pytest
 from kgen.build import build
 from kgen.errors import KgenError
 from kgen.verify.devices import GpuDevice
+from kgen.verify.repeat import judge_repeats, promises_same_bits
 from kgen.verify.run import check_manifest
-from tests.kernels.built import all_specs
+from tests.kernels.built import all_specs, default_specs
 
 
 def gpu_driver() -> Any:
@@ -31,6 +32,22 @@ def gpu_driver() -> Any:
             return found
         reasons.append(f"{found.device} is none of our targets")
     pytest.skip("; ".join(reasons))
+
+
+@pytest.mark.gpu
+@pytest.mark.hipcc
+def test_every_default_kernel_gives_the_same_bits_ten_times_beside_other_streams(request: pytest.FixtureRequest):
+    pytest.importorskip("torch")
+    device = GpuDevice(gpu_driver())
+    folder: Path = request.config.cache.mkdir("kgen-kernels") / device.arch
+    specs = default_specs(device.arch)
+    built = build(specs.values(), arch=device.arch, folder=folder)
+    wrong = []
+    for name, spec in specs.items():
+        if promises_same_bits(spec):
+            verdict = judge_repeats(spec, built.manifest.entries[name].image(folder), device)
+            wrong += [] if verdict.ok else [f"{name}: {verdict.words}"]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.gpu

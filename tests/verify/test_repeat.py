@@ -94,3 +94,17 @@ def test_kernels_of_every_family_give_the_same_bits_ten_times_beside_other_work(
         if not verdict.ok:
             wrong.append(f"{spec.name}: {verdict.words}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.hipcc
+def test_a_full_check_of_a_build_folder_repeats_every_kernel(tmp_path):
+    from kgen.build import build
+    from kgen.verify.run import check_manifest
+    from tests.kernels.built import compiler
+
+    assert not build([SPEC], arch="gfx1151", folder=tmp_path, tools=compiler()).failed
+    for level, wanted in (("quick", 0), ("full", 1)):
+        results = check_manifest(tmp_path, EmulatedDevice("gfx1151"), level)
+        repeats = [result for result in results if result.words == "same bits beside other work"]
+        assert len(repeats) == wanted
+        assert all(result.ok for result in results)
