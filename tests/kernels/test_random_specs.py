@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kgen.build import build
 from kgen.spec.arch import ARCHES
 from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.spec.wvsplitkq import WvSplitKQSpec
 from kgen.verify.devices import EmulatedDevice
 from kgen.verify.run import check_manifest
 from tests.kernels.built import AMD, compiler
@@ -35,9 +36,32 @@ def specs(draw: st.DrawFn) -> WvSplitKSpec:
     return WvSplitKSpec(**values)
 
 
+@st.composite
+def fp8_specs(draw: st.DrawFn) -> WvSplitKQSpec:
+    """A wvsplitkq spec without problems, on any AMD target with fp8."""
+    arch = draw(st.sampled_from([name for name in AMD if ARCHES[name].fp8]))
+    mfma = draw(st.sampled_from(("16x16x32", "32x32x16"))) if ARCHES[arch].mfma_fp8 else None
+    rows = int(mfma.split("x")[0]) if mfma else 1
+    values = {
+        "arch": arch,
+        "dtype": draw(st.sampled_from(("bf16", "fp16"))),
+        "N": draw(st.integers(1, 8)),
+        "THRDS": ARCHES[arch].wave,
+        "YTILE": draw(st.sampled_from([size for size in (1, 2, 4, 8, 16, 32) if size % rows == 0])),
+        "WvPrGrp": draw(st.integers(1, 16)),
+        "A_CHUNK": draw(st.sampled_from((16, 32))),
+        "UNRL": draw(st.sampled_from((1, 2, 4))),
+        "MFMA": mfma,
+    }
+    while WvSplitKQSpec.problems_of(values):
+        smaller = max(rows, values["YTILE"] // 2)
+        values = {**values, "UNRL": 1, "A_CHUNK": 16, "N": max(1, values["N"] - 1), "YTILE": smaller}
+    return WvSplitKQSpec(**values)
+
+
 @pytest.mark.hipcc
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(spec=specs())
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spec=specs() | fp8_specs())
 def test_any_spec_that_the_rules_allow_compiles_and_is_right(spec, tmp_path):
     folder = tmp_path / spec.arch
     result = build([spec], arch=spec.arch, folder=folder, tools=compiler())
