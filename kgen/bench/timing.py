@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 COLD_BYTES = (
@@ -41,6 +42,14 @@ def weight_sets(nbytes: int) -> int:
     return max(2, min(MAX_SETS, -(-COLD_BYTES // max(1, nbytes))))
 
 
+@cache
+def _capture_stream(device: int) -> Any:
+    """One for all graphs: workspaces of captured kernels belong to the capturing stream, and graphs here are replayed one by one."""
+    import torch
+
+    return torch.cuda.Stream(device)
+
+
 class Graph:
     """Calls captured once, replayed as a whole."""
 
@@ -49,7 +58,7 @@ class Graph:
 
         self.calls = len(calls)
         self._graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream()
+        stream = _capture_stream(torch.cuda.current_device())
         with torch.cuda.stream(stream):
             for call in calls[:2]:
                 call()

@@ -38,7 +38,9 @@ def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
 
 def model_grid(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Iterator[tuple[GemmShape, str]]:
     """Layers (M, K) of real models with every N that kernels exist for, and one more."""
-    for (M, K), N, dtype in product(dict.fromkeys(layers), [*_rows(table), rows_range(table.family).stop], _dtypes(table)):
+    for (M, K), N, dtype in product(
+        dict.fromkeys(layers), [*_rows(table), rows_range(table.family).stop], _dtypes(table)
+    ):
         yield GemmShape(M, N, K), dtype
 
 
@@ -63,7 +65,9 @@ def _n_values(table: DispatchTable) -> list[int]:
     values = {*few, span.stop, 4 * span.stop}
     for node in _nodes(table):
         if isinstance(node, Constant) and isinstance(node.value, int) and not isinstance(node.value, bool):
-            values |= {value for value in (node.value - 1, node.value, node.value + 1) if 1 <= value <= max(64, span.stop)}
+            values |= {
+                value for value in (node.value - 1, node.value, node.value + 1) if 1 <= value <= max(64, span.stop)
+            }
     return sorted(values)
 
 

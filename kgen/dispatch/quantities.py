@@ -63,7 +63,9 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
     "wvsplitkq": _skinny(""),
     "wvsplitkrc": (
         Quantity("strips", "ceil_div(M, 64)", "output features in 64s: what one work-group's four waves make together"),
-        Quantity("shards", "ceil_div(K, 512)", "work-groups that share a tile's K with CHUNKK 1; CHUNKK 2 has twice as many"),
+        Quantity(
+            "shards", "ceil_div(K, 512)", "work-groups that share a tile's K with CHUNKK 1; CHUNKK 2 has twice as many"
+        ),
     ),
 }
 

@@ -5,9 +5,9 @@ other, so they share a slot; two streams never do at the same time:
 
 * the first STREAMS streams each keep a slot of their own, made when they first need it;
 * further streams take turns on SHARED slots, each launch waiting on the device for the one that had the slot before;
-* streams that are being captured into a graph take one of CAPTURES slots that `kgen.warm_up()` made beforehand and keep it for good, so that
-  replays meet neither eager launches nor graphs captured on another stream. Graphs captured on the same stream share it: replay those one
-  after the other. One more capturing stream, or a capture before warm_up, is an error.
+* streams that are being captured into a graph take one of CAPTURES slots and keep it for good, so that replays meet neither eager launches nor
+  graphs captured on another stream. Graphs captured on the same stream share it: replay those one after the other. The slots are made by
+  `kgen.warm_up()` or by the first eager launch; a capture before, or one more capturing stream, is an error.
 
 Nothing is freed while the process lives, since graphs hold addresses. The emulator has no streams: each thread counts as one, and a launch that
 was stopped has its slot zeroed again.
@@ -83,14 +83,10 @@ class WorkspacePool:
 
     def warm_up(self) -> None:
         """Make the slots for graph captures, and wait until they are zero. Raises LaunchError while a graph is captured."""
+        if self.driver.capturing():
+            raise LaunchError(_TOO_LATE)
         with self._lock:
-            if self._warm or self._emulated:
-                return
-            if self.driver.capturing():
-                raise LaunchError(_TOO_LATE)
-            self._reserved = [self._make() for _ in range(CAPTURES)]
-            self._settle()
-            self._warm = True
+            self._reserve_all()
 
     def launch(self, stream: int, run: Run) -> None:
         """Call `run` with a slot that the stream may use now. Raises LaunchError when a capture finds none."""
@@ -121,9 +117,17 @@ class WorkspacePool:
     def _adopt(self, stream: int) -> Slot | None:
         """A slot of the stream's own; None when all are taken."""
         with self._lock:
+            self._reserve_all()
             if stream not in self._own and len(self._own) < STREAMS:
                 self._own[stream] = self._make()  # zeroed on this stream, so before its first launch
             return self._own.get(stream)
+
+    def _reserve_all(self) -> None:
+        """The slots for captures, once; called under the lock."""
+        if not self._warm and not self._emulated:
+            self._reserved = [self._make() for _ in range(CAPTURES)]
+            self._settle()
+            self._warm = True
 
     def _reserve(self, stream: int) -> Slot:
         with self._lock:

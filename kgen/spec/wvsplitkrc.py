@@ -21,7 +21,10 @@ from kgen.spec.linear import PIECE, LinearSpec
 from kgen.spec.problem import GemmShape, Workspace, ceil_div
 
 BLOCK_K = 32  # K elements of a block: what one multiplication of 16x16 tiles takes at once
-MIN_ROWS, MAX_ROWS = 9, 128  # activation rows that the family is for; below, wvsplitk reads the weights as often and needs no workspace
+MIN_ROWS, MAX_ROWS = (
+    9,
+    128,
+)  # activation rows that the family is for; below, wvsplitk reads the weights as often and needs no workspace
 _FETCHES = 12  # 16-byte pieces per lane in flight where they pass registers
 _STATIC_LDS = {"nvidia": 48 * 1024}  # what a kernel may declare, where it is less than a group may take
 _COUNT = 16  # bytes of LDS in which the first lane tells the others how many shards had arrived
@@ -159,7 +162,9 @@ class WvSplitKrcSpec(LinearSpec):
     def waves_share_evenly(self, arch: ArchFacts) -> Problem | None:
         if self.WvPrGrp % self.GrpsShrB == 0 and self.N // 16 % self.GrpsShrB == 0:
             return None
-        found = f"{self.GrpsShrB} waves to a weight tile, of {self.WvPrGrp} waves and {self.N // 16} tiles of activations"
+        found = (
+            f"{self.GrpsShrB} waves to a weight tile, of {self.WvPrGrp} waves and {self.N // 16} tiles of activations"
+        )
         return Problem(("GrpsShrB", "WvPrGrp", "N"), found, "a divisor of both", f"GrpsShrB = {min(self.N // 16, 4)}")
 
     @rule

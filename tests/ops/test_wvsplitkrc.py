@@ -142,7 +142,9 @@ def test_a_nan_stays_in_its_row_and_is_gone_from_the_next_call(library: Library)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_the_workspace_is_zeroed_once_and_rearmed_by_the_kernel(library: Library, deterministic: bool, monkeypatch) -> None:
+def test_the_workspace_is_zeroed_once_and_rearmed_by_the_kernel(
+    library: Library, deterministic: bool, monkeypatch
+) -> None:
     x, weight = tensors(40, 37, 520, BF16)
     op(x, weight, deterministic=deterministic)
     pool = pool_of(library.driver, deterministic)

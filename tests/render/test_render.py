@@ -20,8 +20,8 @@ from kgen.spec.arch import ARCHES
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
-from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 from kgen.spec.wvsplitkq import WvSplitKQSpec
+from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 SPECS = [

@@ -69,25 +69,29 @@ def test_a_stream_keeps_its_slot_and_shares_it_with_no_other(pool: WorkspacePool
     first = [slot_of(pool, stream) for stream in range(1, STREAMS + 1)]
     assert len({id(slot) for slot in first}) == STREAMS
     assert [slot_of(pool, stream) for stream in range(1, STREAMS + 1)] == first
-    assert pool.slots == STREAMS
+    assert pool.slots == STREAMS + CAPTURES
 
 
-def test_further_streams_take_turns_each_behind_the_last_launch_in_its_slot(pool: WorkspacePool, events: Events) -> None:
+def test_further_streams_take_turns_each_behind_the_last_launch_in_its_slot(
+    pool: WorkspacePool, events: Events
+) -> None:
     own = [slot_of(pool, stream) for stream in range(STREAMS)]
     assert events.log == []
     later = [slot_of(pool, 100 + number % 5) for number in range(12)]
     assert not {id(slot) for slot in later} & {id(slot) for slot in own}
     assert len({id(slot) for slot in later}) == SHARED
-    assert pool.slots == STREAMS + SHARED
+    assert pool.slots == STREAMS + SHARED + CAPTURES
     for slot in later[:SHARED]:
         mine = [what for what, event in events.log if event is slot.done]
         uses = sum(slot is other for other in later)
         assert mine == ["record", *["wait", "record"] * (uses - 1)]
 
 
-def test_a_capture_gets_a_slot_that_no_eager_launch_uses(pool: WorkspacePool) -> None:
-    pool.warm_up()
-    eager = slot_of(pool, 1)
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_capture_gets_a_slot_that_no_eager_launch_uses(pool: WorkspacePool, warm: bool) -> None:
+    if warm:
+        pool.warm_up()
+    eager = slot_of(pool, 1)  # makes the slots for captures too, where nobody did
     pool.driver.captured = True  # type: ignore[attr-defined]
     captured = slot_of(pool, 1)
     assert captured is not eager

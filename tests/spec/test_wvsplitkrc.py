@@ -28,7 +28,9 @@ specs = st.builds(
     DETERMINISTIC=st.booleans(),
 )
 possible = specs.filter(lambda spec: not spec.problems())
-shapes = st.builds(GemmShape, M=st.integers(1, 1 << 14), N=st.integers(9, 128), K=st.integers(1, 2000).map(lambda k: 8 * k))
+shapes = st.builds(
+    GemmShape, M=st.integers(1, 1 << 14), N=st.integers(9, 128), K=st.integers(1, 2000).map(lambda k: 8 * k)
+)
 
 
 @given(specs)
@@ -115,9 +117,7 @@ def test_shapes_that_do_not_fit_are_refused_by_the_field_at_fault(shape, field):
 @given(possible, shapes)
 def test_one_group_per_tile_and_shard(spec, shape):
     launch = spec.launch(shape, 7)
-    groups = eval(
-        spec.grid_expr, {"ceil_div": ceil_div, "M": shape.M, "N": shape.N, "K": shape.K, "CU": 7}, {}
-    )
+    groups = eval(spec.grid_expr, {"ceil_div": ceil_div, "M": shape.M, "N": shape.N, "K": shape.K, "CU": 7}, {})
     assert launch.grid == (groups, 1, 1) == (ceil_div(shape.M, spec.rows_per_group) * spec.shards(shape), 1, 1)
     assert launch.block == (spec.threads, 1, 1)
     assert launch.lds_bytes == 0

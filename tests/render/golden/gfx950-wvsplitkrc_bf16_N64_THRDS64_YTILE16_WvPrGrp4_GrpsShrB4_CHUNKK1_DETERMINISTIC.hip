@@ -169,9 +169,9 @@ DEVICE void stores_done() {
 // M output features (weight rows), N activation rows at most, K reduction.
 using T = bf16;
 constexpr u32 N = 64, YTILE = 16, WvPrGrp = 4, GrpsShrB = 4;
-constexpr u32 SHARD = 512;   // K elements of a work-group
-constexpr u32 STEP = 512;    // K elements in LDS at a time
-constexpr u32 PIECE = 8;     // elements of one 16-byte load
+constexpr u32 SHARD = 512;  // K elements of a work-group
+constexpr u32 STEP = 512;  // K elements in LDS at a time
+constexpr u32 PIECE = 8;  // elements of one 16-byte load
 constexpr u32 BLOCK_K = 32, SLOTS = 64;  // a block in LDS: 16 rows of BLOCK_K elements, SLOTS pieces
 constexpr u32 W_TILES = WvPrGrp / GrpsShrB, A_TILES = N / 16;  // tiles of 16 rows that a group stages: weights, activations
 constexpr u32 N_TILES = A_TILES / GrpsShrB;                    // tiles of activations that a wave multiplies
@@ -179,7 +179,7 @@ constexpr u32 BLOCKS = STEP / BLOCK_K;                         // of a tile, alo
 constexpr u32 WAVES_PER_BLOCK = SLOTS / WAVE;                  // waves that fill a block together
 constexpr u32 BLOCKS_AT_ONCE = WvPrGrp / WAVES_PER_BLOCK;      // blocks that the group's waves fill with one piece per lane
 constexpr u32 FETCHES = BLOCKS / BLOCKS_AT_ONCE;               // pieces of a lane, for each tile
-constexpr u32 AHEAD = WAVE / 16;                              // blocks whose fragments may be loaded ahead of their multiplications
+constexpr u32 AHEAD = WAVE / 16;                                // blocks whose fragments may be loaded ahead of their multiplications
 constexpr u32 ROWS = W_TILES * YTILE;                          // output features of a group
 
 SHARED u32x4 staged[(W_TILES + A_TILES) * BLOCKS * SLOTS];
@@ -271,8 +271,10 @@ GLOBAL void wvsplitkrc_bf16_N64_THRDS64_YTILE16_WvPrGrp4_GrpsShrB4_CHUNKK1_DETER
   UNROLL
   for (u32 t = 0; t < N_TILES; t++)
     UNROLL
-    for (u32 p = 0; p < PARTS; p++)
-      store_shared(slices + static_cast<u64>(shard) * SLICE + (t * PARTS + p) * WAVE * 4, f32x4{sum[t][4 * p], sum[t][4 * p + 1], sum[t][4 * p + 2], sum[t][4 * p + 3]});
+    for (u32 p = 0; p < PARTS; p++) {
+      const f32x4 part = {sum[t][4 * p], sum[t][4 * p + 1], sum[t][4 * p + 2], sum[t][4 * p + 3]};
+      store_shared(slices + static_cast<u64>(shard) * SLICE + (t * PARTS + p) * WAVE * 4, part);
+    }
 
   // The last shard to arrive finishes the tile and leaves the counter as it found it.
   stores_done();
@@ -295,7 +297,8 @@ GLOBAL void wvsplitkrc_bf16_N64_THRDS64_YTILE16_WvPrGrp4_GrpsShrB4_CHUNKK1_DETER
       UNROLL
       for (u32 t = 0; t < N_TILES; t++)
         UNROLL
-        for (u32 p = 0; p < PARTS; p++) part[b][t][p] = load_shared4(slices + static_cast<u64>(from) * SLICE + (t * PARTS + p) * WAVE * 4);
+        for (u32 p = 0; p < PARTS; p++)
+          part[b][t][p] = load_shared4(slices + static_cast<u64>(from) * SLICE + (t * PARTS + p) * WAVE * 4);
     }
     UNROLL
     for (u32 b = 0; b < BATCH; b++)
