@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,17 +71,31 @@ def test_nan_fails():
 # ---- a real model: its word embeddings [30522, 384] as a tied output projection, its own hidden states
 
 
-ROWS = {"wvsplitk": 4, "llmm1": 1}  # activation rows of one call; the most that the small build has
 SENTENCE = "the wave of lanes reads every weight once"
+CALLS = [  # family, element type of the logits, activation rows of one call
+    ("wvsplitk", "bf16", 4),
+    ("wvsplitk", "fp16", 4),
+    ("llmm1", "bf16", 1),
+    ("llmm1", "fp16", 1),
+    ("wvsplitkrc", "bf16", 10),
+    ("wvsplitkq", "bf16", 1),
+    ("wvsplitkq", "fp16", 3),
+]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Family -> build folder, each of them small."""
     pytest.importorskip("torch")
     from tests.ops.dense import build_dense
+    from tests.ops.splitk import build_splitk
+    from tests.ops.test_wvsplitkq import specs_on
     from tests.runtime.tiny import ARCH
 
-    return build_dense(tmp_path_factory.mktemp("logprobs") / ARCH)
+    root = tmp_path_factory.mktemp("logprobs")
+    dense = build_dense(root / "dense" / ARCH)
+    scaled = build_dense(root / "gfx1201", {"wvsplitkq": specs_on("gfx1201")})
+    return {"wvsplitk": dense, "llmm1": dense, "wvsplitkrc": build_splitk(root), "wvsplitkq": scaled}
 
 
 @pytest.fixture(scope="module")
@@ -102,29 +117,45 @@ def projection() -> Iterator[tuple[object, object]]:
         yield encoder.hidden(tokens, torch_linear), checkpoint.weights["embeddings.word_embeddings.weight"]
 
 
-@pytest.mark.hipcc
-@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
-@pytest.mark.parametrize("family", sorted(ROWS))
-def test_a_real_models_next_tokens_are_those_of_exact_arithmetic(family, dtype, folder, projection):
+def quantised(values: Any) -> tuple[Any, Any]:
+    """e4m3fn with a scale for the whole tensor."""
     import torch
 
-    from kgen.ops.reference import linear_reference
+    scale = values.float().abs().max() / 448
+    return (values.float() / scale).to(torch.float8_e4m3fn), scale
+
+
+@pytest.mark.hipcc
+@pytest.mark.parametrize(("family", "dtype", "rows"), CALLS)
+def test_a_real_models_next_tokens_are_those_of_exact_arithmetic(family, dtype, rows, folders, projection):
+    import torch
+
+    from kgen.ops.reference import linear_reference, scaled_linear_reference
     from kgen.runtime import session
 
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
     hidden, embeddings = (tensor.to(kind) for tensor in projection)
-    hidden = hidden[:8]
-    op = getattr(torch.ops.kgen, family)
-    session.load(folder, device="emu")
+    hidden, op = hidden[: max(6, rows)], getattr(torch.ops.kgen, family)
+    if family == "wvsplitkq":
+        (hidden, hidden_scale), (embeddings, scale) = quantised(hidden), quantised(embeddings)
+        calls = [(part, embeddings, hidden_scale, scale, None, kind) for part in hidden.split(rows)]
+        exact = scaled_linear_reference(hidden, embeddings, hidden_scale, scale)
+        references = {"rounded": exact.to(kind).double()}
+    else:
+        calls = [(part, embeddings) for part in hidden.split(rows) if len(part) == rows]
+        hidden = hidden[: rows * len(calls)]
+        exact = linear_reference(hidden, embeddings)
+        torchs = torch.nn.functional.linear(hidden, embeddings)
+        references = {"rounded": exact.to(kind).double(), "torch": torchs.double()}
+    if dtype == "fp16":
+        references["exact"] = exact
+    session.load(folders[family], device="emu")
     try:
-        out = torch.cat([op(rows, embeddings) for rows in hidden.split(ROWS[family])])
+        out = torch.cat([op(*call) for call in calls])
         assert not [name for name in session.stats() if name.startswith("torch")]
     finally:
         session.unload()
-    exact = linear_reference(hidden, embeddings)
-    references = {"rounded": exact.to(kind).double(), "torch": torch.nn.functional.linear(hidden, embeddings).double()}
-    if dtype == "fp16":
-        references["exact"] = exact
+    assert len(out) >= 4
     for name, reference in references.items():
         verdict = judge_logprobs(out.double().numpy(), reference.numpy())
         assert verdict.ok, f"against {name}: {verdict.words}"
