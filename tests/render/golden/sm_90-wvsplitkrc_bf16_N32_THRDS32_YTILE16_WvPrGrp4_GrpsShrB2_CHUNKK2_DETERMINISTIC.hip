@@ -305,6 +305,17 @@ GLOBAL void wvsplitkrc_bf16_N32_THRDS32_YTILE16_WvPrGrp4_GrpsShrB2_CHUNKK2_DETER
   if (uniform(arrivals) != shards - 1) return;
   if (thread_id() == 0) store_shared(counter + tile, 0u);
 
+  // The bias is on its way while the sums are read; beyond rows and M what stands at the end, which is not stored.
+  T added[N_TILES][TILE_ELEMENTS] = {};
+  if (bias)
+    UNROLL
+    for (u32 t = 0; t < N_TILES; t++)
+      UNROLL
+      for (u32 i = 0; i < TILE_ELEMENTS; i++) {
+        const u32 n = (wave_a + t) * 16 + tile_row(i), m = m0 + wave_w * 16 + tile_col(i);
+        added[t][i] = bias[static_cast<u64>(n < rows ? n : rows - 1) * bias_stride + (m < M ? m : M - 1)];
+      }
+
   // In the order of the shards, whoever came when; BATCH of them are loaded at a time.
   constexpr u32 BATCH = 4;
   UNROLL
@@ -321,6 +332,7 @@ GLOBAL void wvsplitkrc_bf16_N32_THRDS32_YTILE16_WvPrGrp4_GrpsShrB2_CHUNKK2_DETER
         for (u32 p = 0; p < PARTS; p++)
           part[b][t][p] = load_shared4(slices + static_cast<u64>(from) * SLICE + (t * PARTS + p) * WAVE * 4);
     }
+    issue_first();
     UNROLL
     for (u32 b = 0; b < BATCH; b++)
       if (s + b < shards)
@@ -336,9 +348,7 @@ GLOBAL void wvsplitkrc_bf16_N32_THRDS32_YTILE16_WvPrGrp4_GrpsShrB2_CHUNKK2_DETER
     for (u32 i = 0; i < TILE_ELEMENTS; i++) {
       const u32 n = (wave_a + t) * 16 + tile_row(i), m = m0 + wave_w * 16 + tile_col(i);
       if (n < rows && m < M) {
-        float value = sum[t][i];
-        if (bias) value += to_f32(bias[static_cast<u64>(n) * bias_stride + m]);
-        out[static_cast<u64>(n) * M + m] = round_to<T>(value);
+        out[static_cast<u64>(n) * M + m] = round_to<T>(sum[t][i] + to_f32(added[t][i]));
       }
     }
 }
