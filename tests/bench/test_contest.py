@@ -16,6 +16,8 @@ from kgen.runtime.emu import emulation
 from kgen.runtime.library import Library
 from kgen.spec.problem import GemmShape
 from tests.ops.dense import LLMM1, build_dense
+from tests.ops.splitk import build_splitk
+from tests.ops.test_wvsplitkq import specs_on
 from tests.runtime.tiny import ARCH
 
 pytestmark = pytest.mark.hipcc
@@ -69,6 +71,37 @@ def test_a_wrong_answer_is_seen(library: Library):
     run = contest(library, "llmm1", GemmShape(24, 1, 1032), "bf16", sets=2)
     run.answers["kgen"] = lambda w: run.answers["torch linear"](w) * 1.02
     assert not run.verdict().ok
+
+
+def test_wvsplitkrc_is_priced_against_its_own_faster_sums(tmp_path: Path):
+    library = session.load(build_splitk(tmp_path), device="emu")
+    try:
+        run = contest(library, "wvsplitkrc", GemmShape(40, 13, 1032), "bf16", sets=2)
+        assert set(run.answers) == {"kgen", "torch linear", "fast"}
+        for name in run.answers:
+            assert run.verdict(name).ok, name
+        with emulation() as log:
+            run.calls("kgen")[0]()
+            run.calls("fast")[0]()
+        assert ["DETERMINISTIC" in launch.kernel for launch in log.launches] == [True, False]
+        with pytest.raises(KgenError, match="without --kernel"):
+            contest(library, "wvsplitkrc", GemmShape(40, 13, 1032), "bf16", sets=2, kernel=log.launches[0].kernel)
+    finally:
+        session.unload()
+
+
+def test_wvsplitkq_is_timed_on_its_own_bytes_beside_scaled_mm_and_16_bits(tmp_path: Path):
+    library = session.load(build_dense(tmp_path / "gfx1201", {"wvsplitkq": specs_on("gfx1201")}), device="emu")
+    try:
+        run = contest(library, "wvsplitkq", GemmShape(24, 1, 1040), "bf16", sets=2)
+        assert set(run.answers) == {"kgen", "torch scaled_mm", "torch linear"}
+        assert run.weight_bytes == 24 * 1040
+        assert run.peer_weights["torch linear"][0].element_size() == 2
+        for name in ("kgen", "torch scaled_mm"):
+            assert run.verdict(name).ok, name
+        assert run.calls("torch linear")[1]().shape == (1, 24)
+    finally:
+        session.unload()
 
 
 def test_the_emulator_is_not_timed(library: Library):
