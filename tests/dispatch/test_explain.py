@@ -31,7 +31,7 @@ row 2 of 2   torch
   true   holds
 default, not measured
 made up for a test
-row 1 holds, but wvsplitk_bf16_N8_THRDS32_YTILE2_WvPrGrp4_A_CHUNK8_UNRL4_STAGINGlds does not fit: 8 rows of 8192 = 131072 bytes of LDS
+row 1 holds, but wvsplitk_bf16_N8_THRDS32_YTILE2_WvPrGrp4_A_CHUNK8_UNRL4_STAGINGlds does not fit: 8 rows of 8192: 131072 bytes of LDS
   allowed: at most 65536 on gfx1151"""
 
 
