@@ -233,8 +233,8 @@ GLOBAL void wvsplitkrc_bf16_N32_THRDS32_YTILE16_WvPrGrp4_GrpsShrB2_CHUNKK2_DETER
     UNROLL
     for (u32 t = 0; t < W_TILES + A_TILES; t++) {
       const bool is_weight = t < W_TILES;
-      const u32 row = (is_weight ? m0 + t * 16 : (t - W_TILES) * 16) + lane_row, end = is_weight ? M : rows;
-      const u64 from_row = static_cast<u64>(row < end ? row : end - 1) * (is_weight ? weight_stride : act_stride);  // beyond: not stored
+      const u32 row = (is_weight ? m0 + t * 16 : (t - W_TILES) * 16) + lane_row, last = (is_weight ? M : rows) - 1;
+      const u64 from_row = static_cast<u64>(row < last ? row : last) * (is_weight ? weight_stride : act_stride);  // beyond: not stored
       const T* from = (is_weight ? weight : act) + from_row + (k0 + lane_k);
       UNROLL
       for (u32 j = 0; j < FETCHES; j++) {
@@ -313,7 +313,7 @@ GLOBAL void wvsplitkrc_bf16_N32_THRDS32_YTILE16_WvPrGrp4_GrpsShrB2_CHUNKK2_DETER
       UNROLL
       for (u32 i = 0; i < TILE_ELEMENTS; i++) {
         const u32 n = (wave_a + t) * 16 + tile_row(i), m = m0 + wave_w * 16 + tile_col(i);
-        added[t][i] = bias[static_cast<u64>(n < rows ? n : rows - 1) * bias_stride + (m < M ? m : M - 1)];
+        added[t][i] = bias[static_cast<u64>(n < rows - 1 ? n : rows - 1) * bias_stride + (m < M - 1 ? m : M - 1)];
       }
 
   // In the order of the shards, whoever came when; BATCH of them are loaded at a time.
