@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kgen.cli import show
 from kgen.errors import Problem, SpecError
 from kgen.settings import ARCH, build_dir
 
@@ -43,7 +44,10 @@ def one_arch(word: str | None) -> str:
 
 
 def specs_of(arch: str, spec_set: str, families: Sequence[str] | None) -> list[KernelSpec]:
-    """The kernels of a set for one target; `default` is what the dispatch tables name. SpecError when there are none."""
+    """The kernels of a set for one target; `default` is what the dispatch tables name.
+
+    SpecError when there are none, unless tables say so: one that answers torch throughout needs no kernel, which is remarked.
+    """
     from kgen.dispatch import has_table, load_table
     from kgen.spec.registry import FAMILIES, family_class
     from kgen.spec.sets import load_set
@@ -56,6 +60,12 @@ def specs_of(arch: str, spec_set: str, families: Sequence[str] | None) -> list[K
     else:
         tables = [load_table(family, arch) for family in wanted if families or has_table(family, arch)]
         specs = [spec for table in tables for spec in table.specs.values()]
+        if tables and not specs:
+            names = ", ".join(table.family for table in tables)
+            show.note(
+                f"{arch}: torch answers every problem of {names}, as the dispatch table says; there is no kernel to build"
+            )
+            return []
     if not specs:
         words = f"no kernels in set {spec_set!r} for {arch}"
         raise SpecError(words, [Problem(("--set",), spec_set, "a set with variants for this target", "specs/*.toml")])

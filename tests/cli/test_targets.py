@@ -82,10 +82,12 @@ def test_no_kernel_says_what_there_is():
 
 @pytest.mark.parametrize("arch", list(ARCHES))
 def test_the_default_set_is_what_the_dispatch_tables_name(arch):
-    from kgen.dispatch import kernels_named, load_table
+    from kgen.dispatch import has_table, kernels_named, load_table
+    from kgen.spec.registry import FAMILIES
 
+    tables = [load_table(family, arch) for family in FAMILIES if has_table(family, arch)]
     specs = specs_of(arch, "default", None)
-    assert [spec.name for spec in specs] == kernels_named(load_table("wvsplitk", arch))
+    assert [spec.name for spec in specs] == [name for table in tables for name in kernels_named(table)]
 
 
 def test_an_unknown_set_lists_the_sets():
@@ -96,3 +98,12 @@ def test_an_unknown_set_lists_the_sets():
 def test_an_unknown_family_lists_the_families():
     with pytest.raises(SpecError, match="wvsplitk"):
         specs_of("gfx1151", "default", ["gemm"])
+
+
+def test_a_table_of_torch_rows_alone_needs_no_kernel_and_is_remarked(capsys):
+    assert specs_of("gfx1151", "default", ["wvsplitkq"]) == []
+    assert "torch answers every problem of wvsplitkq" in capsys.readouterr().err
+    with pytest.raises(SpecError, match="no kernels in set 'parameters' for gfx1151"):
+        specs_of("gfx1151", "parameters", ["wvsplitkq"])
+    assert {spec.family for spec in specs_of("gfx1151", "default", ["wvsplitk", "wvsplitkq"])} == {"wvsplitk"}
+    assert capsys.readouterr().err == ""
