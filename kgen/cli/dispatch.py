@@ -113,11 +113,10 @@ def _built_names(arch: str, quiet: bool) -> set[str] | None:
 @app.command("show")
 def show_table(arch: OneArch = None, family: Families = None, table: TableFile = None, as_json: AsJson = False) -> None:
     """The rows of a table in their order."""
-    from kgen.dispatch import load_table
-    from kgen.spec.registry import FAMILIES
+    from kgen.dispatch.table import families_of, load_table
 
     target = one_arch(arch)
-    tables = [load_table(name, target, table) for name in family or FAMILIES]
+    tables = [load_table(name, target, table) for name in family or families_of(target, table)]
     rows = [
         {
             "family": t.family,
@@ -133,4 +132,4 @@ def show_table(arch: OneArch = None, family: Families = None, table: TableFile =
     if as_json:
         show.print_json(rows)
     else:
-        show.print_table(rows, ("row", "kind", "when", "use"))
+        show.print_table(rows, ("family", "row", "kind", "when", "use"))

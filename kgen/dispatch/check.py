@@ -16,11 +16,10 @@ from kgen.dispatch.age import current_digest, rendered_digest, same_digest
 from kgen.dispatch.because import Measured, Model
 from kgen.dispatch.grid import boundary_shapes, model_grid
 from kgen.dispatch.match import _fitting, family_cu
-from kgen.dispatch.table import DispatchTable, Row, has_table, load_table
+from kgen.dispatch.table import DispatchTable, Row, families_of, load_table
 from kgen.errors import Problem
 from kgen.spec.base import KernelSpec
 from kgen.spec.problem import GemmShape
-from kgen.spec.registry import FAMILIES
 
 Severity = Literal["error", "warning"]
 Kind = Literal["unreached", "no_row", "unfit", "not_built", "not_in_set", "stale"]
@@ -164,7 +163,7 @@ def check_tables(
 
     Raises TableError for a table that cannot be read, or that is missing for a family that was named.
     """
-    names = list(families) if families else [family for family in FAMILIES if path or has_table(family, arch)]
+    names = list(families) if families else families_of(arch, path)
     return [check(load_table(family, arch, path), built=built, in_set=in_set) for family in names]
 
 

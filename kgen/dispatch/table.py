@@ -89,6 +89,21 @@ def has_table(family: str, arch: str) -> bool:
     return table_path(family, arch).is_file()
 
 
+def families_of(arch: str, path: Path | None = None) -> list[str]:
+    """The families that have a table on a target; with a file, the one that it says it is the table of.
+
+    A file that says none is taken for wvsplitk's: reading it says what is wrong with it.
+    """
+    if path is None:
+        return [family for family in FAMILIES if has_table(family, arch)]
+    try:
+        text = path.read_text(encoding="utf-8")
+        family = (json.loads(text) if path.suffix == ".json" else tomllib.loads(text))["family"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        family = None
+    return [family if family in FAMILIES else next(iter(FAMILIES))]
+
+
 def load_table(family: str, arch: str, path: Path | None = None) -> DispatchTable:
     """The reviewed table of a family on a target, or the file at `path`; a .json file is the compiled form.
 

@@ -81,8 +81,19 @@ def test_a_table_without_a_row_for_everything_is_not_in_order(run: Run, nothing_
 
 def test_show_lists_the_rows_in_their_order(run: Run):
     rows = json.loads(run("dispatch", "show", "--arch", "gfx1151", "--json").out)
-    assert [row["row"] for row in rows] == list(range(1, len(rows) + 1))
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    assert families[:2] == ["wvsplitk", "llmm1"]
+    for family in families:
+        numbers = [row["row"] for row in rows if row["family"] == family]
+        assert numbers == list(range(1, len(numbers) + 1))
     assert run("dispatch", "show", "--arch", "gfx1151").out.count("\n") == len(rows) + 1
+
+
+def test_a_table_file_says_of_which_family_it_is(run: Run, tmp_path: Path):
+    table = tmp_path / "mine.toml"
+    table.write_text(SHIPPED.with_name("llmm1.toml").read_text())
+    rows = json.loads(run("dispatch", "show", "--arch", "gfx1151", "--table", str(table), "--json").out)
+    assert {row["family"] for row in rows} == {"llmm1"}
 
 
 @pytest.mark.hipcc
