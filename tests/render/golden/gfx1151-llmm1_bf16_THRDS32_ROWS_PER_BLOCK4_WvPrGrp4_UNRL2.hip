@@ -102,7 +102,7 @@ GLOBAL void llmm1_bf16_THRDS32_ROWS_PER_BLOCK4_WvPrGrp4_UNRL2(
     const T* weight, const T* act, const T* bias, T* out, u32 M, u32 K,
     u32 weight_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 m0 = group_id() * ROWS_PER_BLOCK;
-  const u32 lane = lane_id();
+  const u32 wave = wave_id(), lane = lane_id();
   const u32 lane_k = thread_id() / ROWS * PIECE;
   const T* weight_row[Y_TILES];
   UNROLL
@@ -147,14 +147,14 @@ GLOBAL void llmm1_bf16_THRDS32_ROWS_PER_BLOCK4_WvPrGrp4_UNRL2(
   UNROLL
   for (u32 y = 0; y < Y_TILES; y++) {
     const float total = sum_over_wave(sum[y]);
-    if (lane == 0) wave_sums[wave_id()][y] = total;
+    if (lane == 0) wave_sums[wave][y] = total;
   }
   barrier();
   const u32 m = m0 + thread_id();
   if (thread_id() < ROWS_PER_BLOCK && m < M) {
     float value = 0;
     UNROLL
-    for (u32 wave = 0; wave < WvPrGrp; wave++) value += wave_sums[wave][thread_id()];
+    for (u32 i = 0; i < WvPrGrp; i++) value += wave_sums[i][thread_id()];
     if (bias) value += to_f32(bias[m]);
     out[m] = round_to<T>(value);
   }

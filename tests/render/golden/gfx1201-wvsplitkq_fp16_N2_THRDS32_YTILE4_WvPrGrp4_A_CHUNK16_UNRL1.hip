@@ -113,7 +113,7 @@ GLOBAL void wvsplitkq_fp16_N2_THRDS32_YTILE4_WvPrGrp4_A_CHUNK16_UNRL1(
     const u8* weight, const u8* act, const T* bias, T* out, const float* weight_scale, const float* act_scale,
     u32 M, u32 K, u32 weight_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 m0 = group_id() * YTILE;
-  const u32 lane = lane_id();
+  const u32 wave = wave_id(), lane = lane_id();
   const u32 lane_k = thread_id() / ROWS * A_CHUNK;
   // Rows beyond M and N: the last row again, not stored.
   const u8* weight_row[Y_TILES];
@@ -171,7 +171,7 @@ GLOBAL void wvsplitkq_fp16_N2_THRDS32_YTILE4_WvPrGrp4_A_CHUNK16_UNRL1(
     UNROLL
     for (u32 y = 0; y < YTILE; y++) {
       const float total = sum_over_wave(sum[n][y]);
-      if (lane == 0) wave_sums[wave_id()][n][y] = total;
+      if (lane == 0) wave_sums[wave][n][y] = total;
     }
   barrier();
 
@@ -182,7 +182,7 @@ GLOBAL void wvsplitkq_fp16_N2_THRDS32_YTILE4_WvPrGrp4_A_CHUNK16_UNRL1(
     if (m >= M) continue;
     float value = 0;
     UNROLL
-    for (u32 wave = 0; wave < WvPrGrp; wave++) value += wave_sums[wave][n][i % YTILE];
+    for (u32 from = 0; from < WvPrGrp; from++) value += wave_sums[from][n][i % YTILE];
     value *= scale;
     if (bias) value += to_f32(bias[static_cast<u64>(n) * bias_stride + m]);
     out[static_cast<u64>(n) * M + m] = round_to<T>(value);

@@ -105,7 +105,7 @@ GLOBAL void llmm1_fp16_THRDS64_ROWS_PER_BLOCK8_WvPrGrp4_UNRL1(
     const T* weight, const T* act, const T* bias, T* out, u32 M, u32 K,
     u32 weight_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 m0 = group_id() * ROWS_PER_BLOCK;
-  const u32 lane = lane_id();
+  const u32 wave = wave_id(), lane = lane_id();
   const u32 lane_k = thread_id() / ROWS * PIECE;
   const T* weight_row[Y_TILES];
   u32 weight_lane[Y_TILES];  // byte offset of this lane's row
@@ -155,7 +155,7 @@ GLOBAL void llmm1_fp16_THRDS64_ROWS_PER_BLOCK8_WvPrGrp4_UNRL1(
     UNROLL
     for (u32 r = 0; r < ROWS; r++) {
       const float total = sum_over_quads(sum[y][r]);
-      if (lane == 0) wave_sums[wave_id()][y * ROWS + r] = total;
+      if (lane == 0) wave_sums[wave][y * ROWS + r] = total;
     }
   }
   barrier();
@@ -163,7 +163,7 @@ GLOBAL void llmm1_fp16_THRDS64_ROWS_PER_BLOCK8_WvPrGrp4_UNRL1(
   if (thread_id() < ROWS_PER_BLOCK && m < M) {
     float value = 0;
     UNROLL
-    for (u32 wave = 0; wave < WvPrGrp; wave++) value += wave_sums[wave][thread_id()];
+    for (u32 i = 0; i < WvPrGrp; i++) value += wave_sums[i][thread_id()];
     if (bias) value += to_f32(bias[m]);
     out[m] = round_to<T>(value);
   }

@@ -24,7 +24,8 @@ constexpr u32 WAVE = 32;
 
 DEVICE u32 lane_id() { return threadIdx.x % WAVE; }
 DEVICE u32 thread_id() { return threadIdx.x; }
-DEVICE u32 wave_id() { return __shfl_sync(0xffffffffu, threadIdx.x / WAVE, 0); }  // uniform over the wave, and the compiler knows
+// Uniform over the wave, and the compiler knows. Only where all lanes of the wave are active: they meet in it.
+DEVICE u32 wave_id() { return __shfl_sync(0xffffffffu, threadIdx.x / WAVE, 0); }
 DEVICE u32 group_id() { return blockIdx.x; }
 
 // All waves of the work-group meet; LDS writes before it are seen after it.

@@ -24,7 +24,8 @@ constexpr u32 WAVE = 32;
 
 DEVICE u32 lane_id() { return threadIdx.x % WAVE; }
 DEVICE u32 thread_id() { return threadIdx.x; }
-DEVICE u32 wave_id() { return __shfl_sync(0xffffffffu, threadIdx.x / WAVE, 0); }  // uniform over the wave, and the compiler knows
+// Uniform over the wave, and the compiler knows. Only where all lanes of the wave are active: they meet in it.
+DEVICE u32 wave_id() { return __shfl_sync(0xffffffffu, threadIdx.x / WAVE, 0); }
 DEVICE u32 group_id() { return blockIdx.x; }
 
 // All waves of the work-group meet; LDS writes before it are seen after it.
@@ -137,7 +138,7 @@ GLOBAL void wvsplitkq_bf16_N1_THRDS32_YTILE2_WvPrGrp4_A_CHUNK16_UNRL1(
     const u8* weight, const u8* act, const T* bias, T* out, const float* weight_scale, const float* act_scale,
     u32 M, u32 K, u32 weight_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 m0 = group_id() * YTILE;
-  const u32 lane = lane_id();
+  const u32 wave = wave_id(), lane = lane_id();
   const u32 lane_k = thread_id() / ROWS * A_CHUNK;
   // Rows beyond M and N: the last row again, not stored.
   const u8* weight_row[Y_TILES];
@@ -195,7 +196,7 @@ GLOBAL void wvsplitkq_bf16_N1_THRDS32_YTILE2_WvPrGrp4_A_CHUNK16_UNRL1(
     UNROLL
     for (u32 y = 0; y < YTILE; y++) {
       const float total = sum_over_wave(sum[n][y]);
-      if (lane == 0) wave_sums[wave_id()][n][y] = total;
+      if (lane == 0) wave_sums[wave][n][y] = total;
     }
   barrier();
 
@@ -206,7 +207,7 @@ GLOBAL void wvsplitkq_bf16_N1_THRDS32_YTILE2_WvPrGrp4_A_CHUNK16_UNRL1(
     if (m >= M) continue;
     float value = 0;
     UNROLL
-    for (u32 wave = 0; wave < WvPrGrp; wave++) value += wave_sums[wave][n][i % YTILE];
+    for (u32 from = 0; from < WvPrGrp; from++) value += wave_sums[from][n][i % YTILE];
     value *= scale;
     if (bias) value += to_f32(bias[static_cast<u64>(n) * bias_stride + m]);
     out[static_cast<u64>(n) * M + m] = round_to<T>(value);
