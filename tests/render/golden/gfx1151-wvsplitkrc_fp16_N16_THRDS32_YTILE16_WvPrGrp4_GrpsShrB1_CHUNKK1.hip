@@ -89,8 +89,6 @@ DEVICE float sum_over_wave(float x) {
 using u32x8 = u32 __attribute__((ext_vector_type(8)));
 using f32x8 = float __attribute__((ext_vector_type(8)));
 #define ON_DEVICE __attribute__((device))
-struct Yes { static constexpr bool value = true; };
-struct No { static constexpr bool value = false; };
 
 // A block is what one multiplication of 16x16 tiles takes of one operand: 16 rows of 32 elements of K, 64 pieces of 16 bytes in LDS.
 // Slot s holds row s / 4, piece (s ^ s / 8) % 4: four neighbouring lanes read 64 bytes in a row of memory, and eight lanes that read
@@ -215,7 +213,7 @@ GLOBAL void wvsplitkrc_fp16_N16_THRDS32_YTILE16_WvPrGrp4_GrpsShrB1_CHUNKK1(
   const auto place = [&](u32 t, u32 j) {
     return staged + ((t * BLOCKS + j * BLOCKS_AT_ONCE + first_block) * SLOTS + wave % WAVES_PER_BLOCK * WAVE);
   };
-  const auto fetch = [&](Step& step, u32 k0, auto whole) {
+  const auto fetch = [&](Step& step, u32 k0, bool whole) {
     UNROLL
     for (u32 t = 0; t < W_TILES + A_TILES; t++) {
       const bool is_weight = t < W_TILES;
@@ -226,16 +224,16 @@ GLOBAL void wvsplitkrc_fp16_N16_THRDS32_YTILE16_WvPrGrp4_GrpsShrB1_CHUNKK1(
       for (u32 j = 0; j < FETCHES; j++) {
         const u32 k = j * BLOCKS_AT_ONCE * BLOCK_K;
         const void* at = from + k;
-        if (!whole.value && k0 + lane_k + k >= K) at = zeros;
+        if (!whole && k0 + lane_k + k >= K) at = zeros;
         step.piece[t][j] = is_weight ? fetch16<true>(at, place(t, j)) : fetch16<false>(at, place(t, j));
       }
     }
   };
   const auto start = [&](Step& step, u32 k0) {
     if (k0 + STEP <= K) {
-      fetch(step, k0, Yes{});
+      fetch(step, k0, true);
     } else {
-      fetch(step, k0, No{});
+      fetch(step, k0, false);
     }
   };
 

@@ -24,7 +24,8 @@ constexpr u32 WAVE = 32;
 
 DEVICE u32 lane_id() { return threadIdx.x % WAVE; }
 DEVICE u32 thread_id() { return threadIdx.x; }
-DEVICE u32 wave_id() { return __shfl_sync(0xffffffffu, threadIdx.x / WAVE, 0); }  // uniform over the wave, and the compiler knows
+// Uniform over the wave, and the compiler knows. Only where all lanes of the wave are active: they meet in it.
+DEVICE u32 wave_id() { return __shfl_sync(0xffffffffu, threadIdx.x / WAVE, 0); }
 DEVICE u32 group_id() { return blockIdx.x; }
 
 // All waves of the work-group meet; LDS writes before it are seen after it.
@@ -101,8 +102,6 @@ DEVICE float sum_over_wave(float x) {
 // ---- end of prelude ----
 // ---- prelude: matrix tiles, staging, device scope; NVIDIA sm_90 ----
 #define ON_DEVICE static __device__
-struct Yes { static constexpr bool value = true; };
-struct No { static constexpr bool value = false; };
 struct alignas(16) f32x4 {
   float v[4];
   MEMBER float& operator[](u32 i) { return v[i]; }
@@ -229,7 +228,7 @@ GLOBAL void wvsplitkrc_bf16_N32_THRDS32_YTILE16_WvPrGrp4_GrpsShrB2_CHUNKK2_DETER
   const auto place = [&](u32 t, u32 j) {
     return staged + ((t * BLOCKS + j * BLOCKS_AT_ONCE + first_block) * SLOTS + wave % WAVES_PER_BLOCK * WAVE);
   };
-  const auto fetch = [&](Step& step, u32 k0, auto whole) {
+  const auto fetch = [&](Step& step, u32 k0, bool whole) {
     UNROLL
     for (u32 t = 0; t < W_TILES + A_TILES; t++) {
       const bool is_weight = t < W_TILES;
@@ -240,16 +239,16 @@ GLOBAL void wvsplitkrc_bf16_N32_THRDS32_YTILE16_WvPrGrp4_GrpsShrB2_CHUNKK2_DETER
       for (u32 j = 0; j < FETCHES; j++) {
         const u32 k = j * BLOCKS_AT_ONCE * BLOCK_K;
         const void* at = from + k;
-        if (!whole.value && k0 + lane_k + k >= K) at = zeros;
+        if (!whole && k0 + lane_k + k >= K) at = zeros;
         step.piece[t][j] = is_weight ? fetch16<true>(at, place(t, j)) : fetch16<false>(at, place(t, j));
       }
     }
   };
   const auto start = [&](Step& step, u32 k0) {
     if (k0 + STEP <= K) {
-      fetch(step, k0, Yes{});
+      fetch(step, k0, true);
     } else {
-      fetch(step, k0, No{});
+      fetch(step, k0, false);
     }
   };
 
