@@ -58,7 +58,7 @@ def main() -> int:
             make_venv(asked.archive, asked.security_archive)
             install_packages(asked.what)
         ensure_compiler(asked)
-        do_all(work(asked.what))
+        do_all(work(asked.what), go_on=asked.what == "test")
     except StepFailedError as error:
         print(f"\nquickstart: {error}", file=sys.stderr)
         return error.code
@@ -85,8 +85,11 @@ def run(title: str, command: Sequence[str | Path]) -> None:
     say(f"{title}: {time.monotonic() - began:.1f} s")
 
 
-def do_all(steps: Sequence[tuple[str, Sequence[str | Path]]]) -> None:
-    """Run every step, so that one run shows everything that is wrong. Raises StepFailedError for the first that failed."""
+def do_all(steps: Sequence[tuple[str, Sequence[str | Path]]], *, go_on: bool) -> None:
+    """Run the steps; with `go_on` all of them, so that one run shows everything that is wrong.
+
+    Raises StepFailedError with the words of those that failed and the exit code of the first.
+    """
     failed = []
     for title, command in steps:
         try:
@@ -94,6 +97,8 @@ def do_all(steps: Sequence[tuple[str, Sequence[str | Path]]]) -> None:
         except StepFailedError as error:
             say(f"{title}: FAILED")
             failed.append(error)
+            if not go_on:
+                break
     if failed:
         raise StepFailedError("\n".join(str(error) for error in failed), failed[0].code)
 

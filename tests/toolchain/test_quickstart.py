@@ -97,9 +97,13 @@ def test_a_failed_step_does_not_hide_the_next_one(quickstart, monkeypatch):
 
     monkeypatch.setattr(quickstart, "run", run)
     with pytest.raises(quickstart.StepFailedError, match="two went wrong\nthree went wrong") as caught:
-        quickstart.do_all([("one", []), ("two", [3]), ("three", [1])])
+        quickstart.do_all([("one", []), ("two", [3]), ("three", [1])], go_on=True)
     assert ran == ["one", "two", "three"]
     assert caught.value.code == 3
+    ran.clear()
+    with pytest.raises(quickstart.StepFailedError, match="two went wrong"):
+        quickstart.do_all([("one", []), ("two", [3]), ("three", [1])], go_on=False)
+    assert ran == ["one", "two"]
 
 
 def test_pip_is_taken_from_the_machine_where_debian_put_it(quickstart, monkeypatch, tmp_path):
