@@ -2,10 +2,18 @@
 #define FULL (WAVE == 64 ? ~0ull : 0xffffffffull)
 #define ALL EACH_LANE_ALONE for (u32 l = 0; l < WAVE; l++)
 
+// d = a.lo * b.lo + a.hi * b.hi + c, products and sum in double
+static void NAME(dot2_f16)(const u32 *a, const u32 *b, const u32 *c, u32 *d) {
+  float alo[WAVE], ahi[WAVE], blo[WAVE], bhi[WAVE];
+  halves(a, alo, ahi, WAVE);
+  halves(b, blo, bhi, WAVE);
+  ALL d[l] = fb((float)((double)alo[l] * blo[l] + (double)ahi[l] * bhi[l] + bf(c[l])));
+}
+
 static inline __attribute__((always_inline)) void NAME(valu)(Machine *m, Wave *w, const Insn *in, u32 handler) {
   u32 t0[WAVE], t1[WAVE], t2[WAVE], *d = w->v[in->dst - 256];
   const u32 *s0, *s1, *s2;
-#define SRC_INT(k, t) spread(m, w, in, in->src[k], t, WAVE)
+#define SRC_INT(k, t) spread_source(m, w, in, k, t, WAVE)
 #define SRC_FLOAT(k, t) spread_float(m, w, in, k, t, WAVE)
 #define SRC_DOT(k, t) spread(m, w, in, in->src[k], t, WAVE)
 #define SRC_SUM(k, t) spread_float(m, w, in, k, t, WAVE)
@@ -20,7 +28,11 @@ static inline __attribute__((always_inline)) void NAME(valu)(Machine *m, Wave *w
     s2 = THIRD_##kind(n);                                           \
     ALL { u32 a = s0[l], b = s1[l], c = s2[l]; (void)a; (void)b; (void)c; d[l] = e; } \
     break;
-  switch (handler) { FAST_VALU(X) }
+  switch (handler) {
+    case FAST_DOT2_F16: NAME(dot2_f16)(SRC_DOT(0, t0), SRC_DOT(1, t1), SRC_INT(2, t2), d); break;
+    case FAST_DOT2_F16_SUM: NAME(dot2_f16)(SRC_DOT(0, t0), SRC_DOT(1, t1), d, d); break;
+    FAST_VALU(X)
+  }
 #undef X
 }
 static __attribute__((noinline)) void NAME(valu_half)(Machine *m, Wave *w, const Insn *in) { NAME(valu)(m, w, in, in->spare); }
@@ -88,6 +100,33 @@ static void NAME(packed_f32)(Machine *m, Wave *w, const Insn *in) {  // two f32 
     else ALL d[l] = fb(bf(s[0][l]) + bf(s[1][l]));
   }
 }
+
+#if WAVE == 64
+// Sixteen 4x4x4 products of 16-bit elements: lane i of a group of four holds row i of A and column i of B, four elements of K each.
+static void mfma_4x4x4(Machine *m, Wave *w, const Insn *in) {
+  float x[4][WAVE], y[4][WAVE];
+  double a[4][WAVE], b[4][WAVE], sum[4][WAVE];
+  for (u32 r = 0; r < 2; r++) {
+    const u32 *p = w->v[in->src[0] - 256 + r], *q = w->v[in->src[1] - 256 + r];
+    if (in->a[4] == 1) { halves(p, x[2 * r], x[2 * r + 1], WAVE); halves(q, y[2 * r], y[2 * r + 1], WAVE); }
+    else ALL { x[2 * r][l] = bf(p[l] << 16); x[2 * r + 1][l] = bf(p[l] & 0xffff0000u); y[2 * r][l] = bf(q[l] << 16); y[2 * r + 1][l] = bf(q[l] & 0xffff0000u); }
+  }
+  for (u32 k = 0; k < 4; k++) ALL { a[k][l] = x[k][l]; b[k][l] = y[k][l]; }
+  for (u32 r = 0; r < 4; r++)
+    for (u32 g = 0; g < WAVE; g += 4)
+      for (u32 c = 0; c < 4; c++) {
+        double s = 0;
+        for (u32 k = 0; k < 4; k++) s += a[k][g + r] * b[k][g + c];
+        sum[r][g + c] = s;
+      }
+  u32 t[WAVE];
+  for (u32 r = 0; r < 4; r++) {  // all of C is read before any of D is written only if they are the same registers or apart: prepare() saw to it
+    const u32 *c = spread(m, w, in, in->src[2] >= 256 ? in->src[2] + r : in->src[2], t, WAVE);
+    u32 *d = w->v[in->dst - 256 + r];
+    ALL d[l] = fb((float)(sum[r][l] + bf(c[l])));
+  }
+}
+#endif
 
 // ---- memory: one check for the span of all lanes, then plain copies. 0 = not possible that way, the general handler decides
 
@@ -215,6 +254,9 @@ static int NAME(run)(Machine *m, Wave *w, i64 budget) {
       case FAST_LOAD_LDS: if (!plain_lds || !NAME(load_lds)(w, in)) r = execute(m, w, in); break;
       case FAST_STORE_LDS: if (!plain_lds || !NAME(store_lds)(w, in)) r = execute(m, w, in); break;
       case FAST_BPERMUTE: NAME(bpermute)(w, in); break;
+#if WAVE == 64
+      case FAST_MFMA_4X4X4: mfma_4x4x4(m, w, in); break;
+#endif
       case FAST_NONE: r = execute(m, w, in); break;
       default: NAME(valu)(m, w, in, handler);
     }

@@ -33,9 +33,11 @@ static u32 valu_handler(const Insn *in) {
 #define X(name, sources, what, e) case OP_##name: handler = FAST_##name; n = sources; kind = what; break;
     FAST_VALU(X)
 #undef X
+    case OP_V_DOT2_F32_F16: handler = FAST_DOT2_F16; n = 3; kind = DOT; break;
+    case OP_V_DOT2C_F32_F16: case OP_V_DOT2ACC_F32_F16: handler = FAST_DOT2_F16_SUM; n = 2; kind = SUM; break;
     default: return FAST_NONE;
   }
-  if (in->dpp || in->sdwa || in->omod || in->clamp || in->dst < 256) return FAST_NONE;
+  if ((in->dpp && (kind == DOT || !dpp_is_total(in))) || in->sdwa || in->omod || in->clamp || in->dst < 256) return FAST_NONE;
   if (kind != FLOAT && (in->neg || in->abs)) return FAST_NONE;
   if (kind == DOT && (in->neghi || (in->opsel & 3) || (in->opselhi & 3) != 3)) return FAST_NONE;
   if (kind != DOT && in->opsel) return FAST_NONE;
@@ -55,6 +57,12 @@ static u32 other_vector_handler(const Insn *in) {
   for (u32 k = 0; k < 2; k++) if (!is_source(in->src[k])) return FAST_NONE;
   int whole = !in->neg && !in->abs;
   switch (in->op) {
+    case OP_V_MFMA: {
+      const u8 *a = in->a;  // M, N, K, blocks, formats of A and B (1 f16, 2 bf16), int, scaled
+      int shape = a[0] == 4 && a[1] == 4 && a[2] == 4 && a[3] == 16 && !a[6] && !a[7], format = a[4] == a[5] && (a[4] == 1 || a[4] == 2);
+      int apart = in->src[2] == in->dst || in->src[2] + 4 <= in->dst || in->dst + 4 <= in->src[2];
+      return shape && format && apart && in->src[0] >= 256 && in->src[1] >= 256 && is_source(in->src[2]) ? FAST_MFMA_4X4X4 : FAST_NONE;
+    }
     case OP_V_CNDMASK_B32: return in->src[2] < 128 ? FAST_CNDMASK : FAST_NONE;
     case OP_V_CMP:
       if (in->a[2] || in->a[0] > 15) return FAST_NONE;
