@@ -169,7 +169,12 @@ def _present_driver(device: Kind | None) -> Driver:
 
     kind = device or ("emu" if not torch.cuda.is_available() else "hip" if torch.version.hip else "cuda")
     if kind != "emu":
-        return _make(kind, None, _current_ordinal())
+        driver = _make(kind, None, _current_ordinal())
+        if driver.device.arch not in ARCHES:
+            hint = "kgen.load('gfx1151', device='emu') runs an AMD target in the emulator"
+            problem = Problem(("arch",), str(driver.device), ", ".join(ARCHES), hint)
+            raise SpecError("no kernels are made for the GPU that is here", [problem])
+        return driver
     return _make("emu", _emulated_arch(), -1)
 
 

@@ -75,6 +75,13 @@ def test_an_amd_target_beside_an_nvidia_gpu_runs_in_the_emulator(built: Path, mo
     assert kgen.load(built).driver.device.kind == "emu"
 
 
+def test_a_gpu_that_no_kernels_are_made_for_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_cuda(monkeypatch, FakeCuda(capability=(8, 6)))
+    pretend_gpu(monkeypatch, hip=None)
+    with pytest.raises(SpecError, match=r"(?s)no kernels are made for.*sm_86.*device='emu'"):
+        kgen.load()
+
+
 def test_nothing_built_says_which_command_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KGEN_BUILD_DIR", str(tmp_path))
     with pytest.raises(MissingPieceError, match="kgen build --arch gfx1151"):
