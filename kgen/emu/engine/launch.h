@@ -4,7 +4,7 @@
 #include "machine.h"
 
 enum { ORDER_LINEAR, ORDER_REVERSE, ORDER_RANDOM };
-enum { LAUNCH_DONE, LAUNCH_FAILED, LAUNCH_DECODE };
+enum { LAUNCH_DONE, LAUNCH_FAILED, LAUNCH_DECODE, LAUNCH_AGAIN };
 
 typedef struct {
   u32 code, lane, size, aux;
@@ -36,7 +36,8 @@ typedef struct {
   void *state;     // of the engine, between kgen_emu_run calls
 } Launch;
 
-// Runs until the grid is done, something failed, or an instruction is not decoded yet (then: decode from decode_pc and call again).
+// Runs until the grid is done, something failed, an instruction is not decoded yet (then: decode from decode_pc and call again), or for
+// about half a second of work (then: call again; Python has had the chance to notice Ctrl-C).
 int kgen_emu_run(Launch *launch);
 void kgen_emu_end(Launch *launch);
 

@@ -6,7 +6,8 @@
 // groups fail, the one with the lowest number is reported: every group before it runs to its end first.
 #include "launch.h"
 
-#define SLICE 65536  // instructions between two looks at the shared counters
+#define SLICE 65536        // instructions between two looks at the shared counters
+#define BREATH 4000000ull   // instructions between two returns to Python
 
 typedef struct {
   Wave *waves; u8 *block;  // block: the allocation that holds waves
@@ -34,7 +35,8 @@ struct Shared {
   u32 nworkers, nwaves, threads_per_group, scratch_stride;
   u64 total;
   u64 next, spent, stop_at;  // shared: next group, instructions so far, no group from here on is run
-  u32 pause, lock;
+  u32 pause, lock, undecoded;
+  u64 breather;  // pause when `spent` gets here
   u64 decode_pc;
   Failure failure;
 };
@@ -130,6 +132,7 @@ static int run_turn(Worker *k, Group *g, u32 i) {
   for (;;) {
     u64 spent = __atomic_load_n(&s->spent, __ATOMIC_RELAXED), slice = SLICE, before = w->count;
     if (g->id >= __atomic_load_n(&s->stop_at, __ATOMIC_RELAXED)) return TURN_FAILED;
+    if (spent >= s->breather) __atomic_store_n(&s->pause, 1, __ATOMIC_RELAXED);
     if (__atomic_load_n(&s->pause, __ATOMIC_RELAXED)) return TURN_PAUSED;
     if (spent >= L->limit) { report(k, g, E_LIMIT, i); return TURN_FAILED; }
     slice = MIN(slice, L->limit - spent);
@@ -141,7 +144,7 @@ static int run_turn(Worker *k, Group *g, u32 i) {
     if (st == ST_ERROR) { report(k, g, k->m.err, i); return TURN_FAILED; }
     if (st == ST_DECODE) {
       lock(s);
-      s->decode_pc = w->pc; s->pause = 1;
+      s->decode_pc = w->pc; s->undecoded = s->pause = 1;
       unlock(s);
       return TURN_PAUSED;
     }
@@ -264,7 +267,8 @@ static void collect(Launch *L, Shared *s) {
 int kgen_emu_run(Launch *L) {
   if (!L->state && !begin(L)) { kgen_emu_end(L); L->failure.code = E_NO_MEMORY; return LAUNCH_FAILED; }
   Shared *s = L->state;
-  s->pause = 0;
+  s->pause = s->undecoded = 0;
+  s->breather = s->spent + BREATH;
   for (u32 i = 1; i < s->nworkers; i++)
     s->workers[i].started = !pthread_create(&s->workers[i].thread, NULL, work_thread, &s->workers[i]);
   work(&s->workers[0]);
@@ -272,7 +276,8 @@ int kgen_emu_run(Launch *L) {
     if (s->workers[i].started) pthread_join(s->workers[i].thread, NULL);
     else work(&s->workers[i]);  // no thread to be had: this one does its share
   }
-  if (s->pause) { L->decode_pc = s->decode_pc; return LAUNCH_DECODE; }
+  if (s->undecoded) { L->decode_pc = s->decode_pc; return LAUNCH_DECODE; }
+  if (s->pause) return LAUNCH_AGAIN;
   collect(L, s);
   L->failure = s->failure;
   return s->stop_at != ~0ull ? LAUNCH_FAILED : LAUNCH_DONE;
