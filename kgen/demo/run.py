@@ -58,7 +58,7 @@ def run_demo(
     tokens = [tokeniser.encode(text, checkpoint.config.max_position_embeddings) for text in sentences]
     count = sum(map(len, tokens))
     emulated = place.kind == "emu"
-    watched = "bounds of every access, unwritten registers" + (", LDS races" if races else "")
+    watched = "every access to the byte, NaN in unwritten registers and LDS" + (", LDS races" if races else "")
     result = DemoResult(
         str(place), library.arch, watched if emulated else "none: the GPU runs free", list(sentences), count
     )
