@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from kgen import __version__
 from kgen.cli.options import command_group
-from kgen.errors import KgenError
+from kgen.errors import KgenError, MissingPieceError
 
 USAGE_EXIT = 2  # what typer ends with when the words on the command line make no sense; ours is 1
 STOPPED = 130
@@ -105,6 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a folder that cannot be made, a disk that is gone: the machine's, and no slip of ours
+        if debug:
+            raise
+        _complain(error)
+        return MissingPieceError.exit_code
     return 0
 
 
@@ -115,6 +120,6 @@ def _code(end: SystemExit) -> int:
     return 1 if code == USAGE_EXIT else code
 
 
-def _complain(error: KgenError) -> None:
+def _complain(error: Exception) -> None:
     sys.stdout.flush()
     print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -45,7 +45,7 @@ def candidates() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
     found += offered()
     found += [
-        (str(path),) for path in sorted(settings.cache_dir().glob("toolchain/**/bin/clang")) if os.access(path, os.X_OK)
+        (str(path),) for path in sorted(settings.cache_dir().glob("toolchain/*/bin/clang")) if os.access(path, os.X_OK)
     ]
     if importlib.util.find_spec("ziglang"):
         found.append((sys.executable, "-m", "ziglang", "cc"))

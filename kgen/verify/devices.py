@@ -18,7 +18,7 @@ from kgen.verify.elements import POISON, Bits
 if TYPE_CHECKING:
     from kgen.runtime.driver import Driver
 
-GUARD = 512  # elements of NaN around every buffer on a GPU; a multiple of 16 bytes
+GUARD = 512  # elements of NaN around every buffer on a GPU
 OTHER_ORDER = "random:1"
 
 
@@ -117,12 +117,16 @@ class EmulatedDevice:
 
 
 class GpuDevice:
-    """A GPU behind a runtime driver. Buffers lie between NaN guards; what a kernel writes outside its output is found in them."""
+    """A GPU behind a runtime driver. Buffers lie between NaN guards; what a kernel writes outside its output is found in them.
+
+    behind   elements of guard after a buffer. With 0 a buffer ends where its allocation ends, for a memory checker; torch must then be
+             told to allocate each tensor by itself (PYTORCH_NO_CUDA_MEMORY_CACHING=1).
+    """
 
     parallel = False
 
-    def __init__(self, driver: Driver):
-        self.driver = driver
+    def __init__(self, driver: Driver, behind: int = GUARD):
+        self.driver, self.behind = driver, behind
         self.arch, self.cu, self.name = driver.device.arch, driver.device.cu, driver.device.name
 
     def load(self, spec: KernelSpec, image: bytes) -> Any:
@@ -136,25 +140,34 @@ class GpuDevice:
         spec, module = kernel
         function = self.driver.function(module, spec.name, geometry.lds_bytes)
         layout = ArgumentLayout(spec.args)
-        out = self._upload(np.full(shape.N * shape.M, POISON, np.uint16))
-        buffers = {"weight": self._upload(data.weight), "act": self._upload(data.act), "out": out}
-        buffers["bias"] = None if data.bias is None else self._upload(data.bias)
+        host = {"weight": data.weight, "act": data.act, "bias": data.bias}
+        host["out"] = np.full(shape.N * shape.M, POISON, np.uint16)
+        buffers = {name: None if bits is None else self._upload(bits) for name, bits in host.items()}
         values = _values(shape, data, geometry)
         for name, buffer in buffers.items():
-            values[name] = 0 if buffer is None else buffer.data_ptr() + 2 * GUARD
-        tensors = tuple(buffers[name] for name, _ in layout.pointers)
+            values[name] = 0 if buffer is None else buffer[0].data_ptr() + 2 * buffer[1]
+        tensors = tuple(buffer and buffer[0] for buffer in (buffers[name] for name, _ in layout.pointers))
         launch = self.driver.guarded(self.driver.bind(function, geometry, layout))
         launch(self.driver.stream(), tuple(values[arg.name] for arg in spec.args), tensors)
-        whole = out.cpu().numpy().view(np.uint16)
-        if not ((whole[:GUARD] == POISON).all() and (whole[-GUARD:] == POISON).all()):
-            raise LaunchError(f"{spec.name}: wrote outside its output")
-        return Ran(whole[GUARD:-GUARD].reshape(shape.N, shape.M))
+        return Ran(self._download(buffers["out"], spec.name).reshape(shape.N, shape.M))
 
-    def _upload(self, bits: Bits) -> Any:
+    def _upload(self, bits: Bits) -> tuple[Any, int]:
+        """(tensor, elements of guard before the data). The data starts at a multiple of 16 bytes and the tensor ends at one of 512."""
         import torch
 
-        guard = np.full(GUARD, POISON, np.uint16)
-        return torch.from_numpy(np.concatenate((guard, bits, guard)).view(np.int16)).to(self.driver.device.torch_name)
+        front = GUARD + -(bits.size + self.behind) % 256 // 8 * 8
+        whole = np.full(front + bits.size + self.behind, POISON, np.uint16)
+        whole[front : front + bits.size] = bits
+        return torch.from_numpy(whole.view(np.int16)).to(self.driver.device.torch_name), front
+
+    def _download(self, buffer: Any, kernel: str) -> Bits:
+        """The output between its guards; raises LaunchError when the guards have changed."""
+        tensor, front = buffer
+        whole = tensor.cpu().numpy().view(np.uint16)
+        end = whole.size - self.behind
+        if not ((whole[:front] == POISON).all() and (whole[end:] == POISON).all()):
+            raise LaunchError(f"{kernel}: wrote outside its output")
+        return whole[front:end]
 
 
 def _values(shape: GemmShape, data: Operands, geometry: Launch) -> dict[str, int]:

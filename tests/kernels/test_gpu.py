@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from kgen.errors import KgenError
 from kgen.verify.devices import GpuDevice
 from kgen.verify.run import check_manifest
 from tests.kernels.built import all_specs
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARE = 1  # every n-th kernel is run under the sanitizer; all of them take it 25 s per tool on an H200
 
 
 def gpu_driver() -> Any:
@@ -33,16 +39,35 @@ def gpu_driver() -> Any:
     pytest.skip("; ".join(reasons))
 
 
-@pytest.mark.gpu
-@pytest.mark.hipcc
-def test_kernels_are_right_on_the_gpu(request: pytest.FixtureRequest):
+@pytest.fixture(scope="module")
+def built_here(request: pytest.FixtureRequest) -> tuple[Any, Path]:
+    """(driver, build folder) with all kernels of the target that is here."""
     pytest.importorskip("torch")
-    device = GpuDevice(gpu_driver())
-    folder: Path = request.config.cache.mkdir("kgen-kernels") / device.arch
-    specs = all_specs(device.arch)
-    built = build(specs.values(), arch=device.arch, folder=folder)
+    driver = gpu_driver()
+    folder: Path = request.config.cache.mkdir("kgen-kernels") / driver.device.arch
+    built = build(all_specs(driver.device.arch).values(), arch=driver.device.arch, folder=folder)
     assert not built.failed, "\n".join(f"{failure.name}: {failure.error}" for failure in built.failed)
-    results = check_manifest(folder, device, names=list(specs))
-    assert {result.kernel for result in results} == set(specs)
+    return driver, folder
+
+
+@pytest.mark.gpu
+def test_kernels_are_right_on_the_gpu(built_here):
+    driver, folder = built_here
+    names = set(all_specs(driver.device.arch))
+    results = check_manifest(folder, GpuDevice(driver), names=names)
+    assert {result.kernel for result in results} == names
     wrong = [f"{result.kernel}: {result.words}: {result.why}" for result in results if not result.ok]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "initcheck"])
+def test_the_sanitizer_has_nothing_to_say(tool, built_here):
+    driver, folder = built_here
+    sanitizer = shutil.which("compute-sanitizer")
+    if driver.device.kind != "cuda" or sanitizer is None:
+        pytest.skip("needs an NVIDIA GPU and compute-sanitizer")
+    program = [sys.executable, "-m", "tests.kernels.sanitized", str(folder), str(SHARE)]
+    command = [sanitizer, "--tool", tool, "--error-exitcode", "9", "--print-limit", "3", *program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

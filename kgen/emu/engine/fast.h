@@ -123,6 +123,12 @@ static inline void spread64(Machine *m, Wave *w, const Insn *in, u32 code, u64 *
 #if defined(__F16C__) && defined(__AVX2__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
 #define HALVES_BY_HARDWARE
+#if defined(__clang__)
+typedef _Float16 f16x8 __attribute__((vector_size(16)));
+#define FLOATS(x) __builtin_convertvector((f16x8)(x), f32x8)
+#else
+#define FLOATS(x) __builtin_ia32_vcvtph2ps256(x)
+#endif
 #endif
 #endif
 static inline void halves(const u32 *p, float *lo, float *hi, u32 lanes) {
@@ -134,7 +140,7 @@ static inline void halves(const u32 *p, float *lo, float *hi, u32 lanes) {
     s16x16 x;
     memcpy(&x, p + l, 32);
     s16x8 even = __builtin_shufflevector(x, x, 0, 2, 4, 6, 8, 10, 12, 14), odd = __builtin_shufflevector(x, x, 1, 3, 5, 7, 9, 11, 13, 15);
-    f32x8 a = __builtin_ia32_vcvtph2ps256(even), b = __builtin_ia32_vcvtph2ps256(odd);
+    f32x8 a = FLOATS(even), b = FLOATS(odd);
     memcpy(lo + l, &a, 32);
     memcpy(hi + l, &b, 32);
   }
