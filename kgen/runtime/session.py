@@ -28,7 +28,8 @@ def load(what: str | os.PathLike[str] | None = None, *, device: Kind | None = No
     """Load built kernels, for all `torch.ops.kgen` calls that follow on that device.
 
     what    a build folder, or a target whose folder is build/TARGET; None: KGEN_ARCH, else the device that is here
-    device  "hip", "cuda" or "emu"; None: the GPU that is here when it is the target, else the emulator for AMD targets
+    device  "hip", "cuda" or "emu"; None: the GPU that is here when it is the target, else the emulator for AMD targets. With KGEN_EMU_ARCH set,
+            "hip" is hip-python over the emulated HIP runtime, on CPU tensors, and is what AMD targets get
 
     Loading again replaces what was loaded for the same device. Raises MissingPieceError when nothing is built or the device is missing,
     WrongArchError when the folder is for another target than the device, ManifestError, SpecError (unknown target).
@@ -167,6 +168,8 @@ def _present_driver(device: Kind | None) -> Driver:
     """The driver of the device that is here: a GPU that torch can use, else the emulator for the target that is built."""
     import torch
 
+    if device is None and settings.EMU_ARCH.value:
+        device = "hip"
     kind = device or ("emu" if not torch.cuda.is_available() else "hip" if torch.version.hip else "cuda")
     if kind != "emu":
         driver = _make(kind, None, _current_ordinal())
@@ -195,6 +198,7 @@ def _driver_for(arch: str, device: Kind | None) -> Driver:
     if device is None:
         gpu: Kind = "hip" if vendor == "amd" else "cuda"
         has_gpu = torch.cuda.is_available() and bool(torch.version.hip) == (vendor == "amd")
+        has_gpu |= vendor == "amd" and bool(settings.EMU_ARCH.value)
         device = gpu if has_gpu or vendor == "nvidia" else "emu"
     return _make(device, arch, -1 if device == "emu" else _current_ordinal())
 
@@ -207,6 +211,10 @@ def _current_ordinal() -> int:
 
 def _make(kind: Kind, arch: str | None, ordinal: int) -> Driver:
     """A driver, its module imported only now."""
+    if kind == "hip" and settings.EMU_ARCH.value:
+        from kgen.runtime.standin import EmulatedHipDriver, targets
+
+        return EmulatedHipDriver(arch or targets()[0])
     if kind == "hip":
         from kgen.runtime.hip import HipDriver
 
