@@ -30,6 +30,7 @@ COMMANDS = (
     "check",
     "run",
     "bench",
+    "emu",
     "doctor",
     "toolchain",
     "spec",
@@ -89,9 +90,10 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit code. Errors that kgen raises on purpose are printed as their message alone."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = DEBUG in words
+    ours = words.index("--") if "--" in words else len(words)  # what follows belongs to another program
+    debug = DEBUG in words[:ours]
     try:
-        app([word for word in words if word != DEBUG], prog_name="kgen")
+        app([word for word in words[:ours] if word != DEBUG] + words[ours:], prog_name="kgen")
     except SystemExit as end:
         return _code(end)
     except KgenError as error:
@@ -114,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _code(end: SystemExit) -> int:
+    if getattr(end, "of_program", False):  # `kgen emu` hands on how its program ended
+        return int(end.code or 0)
     code = end.code if isinstance(end.code, int) else int(bool(end.code))
     if code == STOPPED:
         print("\nkgen: stopped", file=sys.stderr)
