@@ -95,7 +95,17 @@ def _attempt(command: Sequence[str], sources: Path, units: Sequence[str], folder
     def compile_unit(unit: str) -> str:
         out = folder / Path(unit).with_suffix(".o")
         return _run(
-            [*command, *FLAGS, *native, OPTIMISE.get(unit, "-O2"), f"-I{folder}", "-c", str(sources / unit), "-o", str(out)]
+            [
+                *command,
+                *FLAGS,
+                *native,
+                OPTIMISE.get(unit, "-O2"),
+                f"-I{folder}",
+                "-c",
+                str(sources / unit),
+                "-o",
+                str(out),
+            ]
         )
 
     with ThreadPoolExecutor(len(units)) as pool:

@@ -181,8 +181,14 @@ def _describe(kernel: KernelInfo, module: Module, record: Any) -> None:
     """Fill in a KernelRecord."""
     arguments = kernel.arguments
     if len(arguments) > hiprecords.ARGUMENTS:
-        raise CodeObjectError(f"{kernel.name} takes {len(arguments)} arguments, at most {hiprecords.ARGUMENTS} work here")
-    record.explicit_bytes, record.kernarg_bytes, record.nargs = kernel.explicit_size, kernel.kernarg_size, len(arguments)
+        raise CodeObjectError(
+            f"{kernel.name} takes {len(arguments)} arguments, at most {hiprecords.ARGUMENTS} work here"
+        )
+    record.explicit_bytes, record.kernarg_bytes, record.nargs = (
+        kernel.explicit_size,
+        kernel.kernarg_size,
+        len(arguments),
+    )
     record.lds, record.private_bytes = kernel.group_size, kernel.private_size
     record.vgprs, record.max_threads, record.wave = (
         sum(registers(kernel, module.image.family)),

@@ -36,7 +36,9 @@ class HipRuntime:
         with self._lock:
             if facts.arch not in self.arches:
                 if len(self.arches) == _MOST_DEVICES:
-                    raise MissingPieceError(f"the emulated HIP runtime has {_MOST_DEVICES} devices, {facts.arch} would be one more")
+                    raise MissingPieceError(
+                        f"the emulated HIP runtime has {_MOST_DEVICES} devices, {facts.arch} would be one more"
+                    )
                 number = self.library.kgenEmuAddDevice(device_record(facts, len(self.arches)))
                 assert number == len(self.arches)
                 self.arches.append(facts.arch)

@@ -1,8 +1,8 @@
 """What emulated launches are watched for, set around the calls; the log of what they did.
 
-    with emulation(Options(races=True, count_ops=True)) as log:
-        torch.ops.kgen.wvsplitk(x, weight)
-    print(log.instructions, log.ops.most_common(5))
+with emulation(Options(races=True, count_ops=True)) as log:
+    torch.ops.kgen.wvsplitk(x, weight)
+print(log.instructions, log.ops.most_common(5))
 """
 
 from __future__ import annotations

@@ -212,7 +212,8 @@ def _current_ordinal() -> int:
 def _make(kind: Kind, arch: str | None, ordinal: int) -> Driver:
     """A driver, its module imported only now."""
     if kind == "hip" and settings.EMU_ARCH.value:
-        from kgen.runtime.standin import EmulatedHipDriver, targets
+        from kgen.runtime.emulated_hip import EmulatedHipDriver
+        from kgen.runtime.standin import targets
 
         return EmulatedHipDriver(arch or targets()[0])
     if kind == "hip":

@@ -1,39 +1,32 @@
-"""The emulated HIP runtime under the hip driver: the code that AMD GPUs run with, the real hip-python, and kernels in the emulator.
+"""The emulated HIP runtime put in the place of libamdhip64, for hip-python and whoever uses it in this process.
 
 It is used when asked for: by KGEN_EMU_ARCH, by `kgen emu -- PROGRAM`, or by `install()`; a runtime with a GPU is left alone otherwise.
+Nothing here needs torch; kgen's own driver over it is in emulated_hip.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kgen import settings
 from kgen.emu import hipruntime
 from kgen.emu.hipdevice import DeviceFacts
 from kgen.emu.hipruntime import HipRuntime
-from kgen.errors import CodeObjectError, LaunchError, MissingPieceError, Problem, SpecError
-from kgen.runtime.arguments import ArgumentLayout
-from kgen.runtime.driver import LaunchCall
-from kgen.runtime.emu import regions_of
-from kgen.runtime.hip import HipDriver
+from kgen.errors import MissingPieceError, Problem, SpecError
 from kgen.spec.arch import ARCHES, arch_facts
-from kgen.spec.base import Launch
 
 if TYPE_CHECKING:
     from kgen.spec.arch import ArchFacts
 
 DEFAULT = "gfx1151"
 KERNEL_DRIVER = Path("/dev/kfd")
-_streams = threading.local()
 
 
 def asked() -> bool:
-    """Whether the hip device is to be an emulated one: KGEN_EMU_ARCH is set, or the runtime was installed."""
-    return bool(settings.EMU_ARCH.value) or hipruntime.running() is not None
+    """Whether kgen's hip device is to be an emulated one: KGEN_EMU_ARCH is set, as `kgen emu` does too."""
+    return bool(settings.EMU_ARCH.value)
 
 
 def targets() -> list[str]:
@@ -62,7 +55,7 @@ def install(arches: Sequence[str] | None = None, *, beside_gpu: bool = False) ->
     wanted = list(arches) if arches is not None else targets()
     runtime = hipruntime.start(_groups_per_cu)
     for arch in wanted:
-        runtime.device(_device_facts(arch_facts(arch)))
+        runtime.device(device_facts(arch_facts(arch)))
     _lead_hip_python()
     return runtime
 
@@ -77,7 +70,8 @@ def _lead_hip_python() -> None:
     lead_hip_python_here(hip)
 
 
-def _device_facts(facts: ArchFacts) -> DeviceFacts:
+def device_facts(facts: ArchFacts) -> DeviceFacts:
+    """A target as a device: the part in the table of facts."""
     waves = facts.simds_per_cu * facts.max_waves_per_simd
     return DeviceFacts(
         arch=facts.name,
@@ -99,66 +93,3 @@ def _groups_per_cu(image: bytes, kernel: str, arch: str, threads: int, lds: int)
     from kgen.binary.occupancy import occupancy
 
     return occupancy(arch_facts(arch), read_binary(image, kernel).kernel(kernel), threads, lds).groups_per_cu
-
-
-@contextlib.contextmanager
-def on_stream(stream: Any) -> Iterator[None]:
-    """Launches of this thread's ops on CPU tensors go to a stream (of hip-python, or a raw handle) until the block ends."""
-    before = _current_stream()
-    _streams.raw = int(stream)
-    try:
-        yield
-    finally:
-        _streams.raw = before
-
-
-def _current_stream() -> int:
-    return getattr(_streams, "raw", 0)
-
-
-class EmulatedHipDriver(HipDriver):
-    """The hip driver on an emulated device and CPU tensors.
-
-    What it adds to the one for GPUs: which bytes each pointer argument may touch, the emulator's own exception for a launch that fails, and
-    a current stream, since torch has none on the CPU.
-
-    arch  the target; a device of the runtime is added for it when there is none
-    """
-
-    def __init__(self, arch: str):
-        facts = arch_facts(arch)
-        if facts.vendor != "amd":
-            raise SpecError(f"the emulator runs AMD targets; {arch} needs an NVIDIA GPU")
-        self.runtime = install([arch], beside_gpu=True)
-        super().__init__(self.runtime.device(_device_facts(facts)), tensors="cpu")
-        self.stream = _current_stream
-
-    def load(self, image: bytes, what: str) -> Any:
-        """A module; a refusal has the emulator's words."""
-        try:
-            return super().load(image, what)
-        except CodeObjectError as error:
-            raise type(error)(f"{error}\n  {self.runtime.message()}") from error
-
-    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
-        """A launch as one call, which returns when the kernel is done, or with what the emulator found."""
-        launch, runtime = super().bind(function, geometry, layout), self.runtime
-
-        def emulated(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
-            runtime.take_error()
-            runtime.regions(regions_of(layout, tensors))
-            try:
-                with self._current():
-                    launch(stream, values, tensors)
-            except LaunchError as error:
-                raise (runtime.take_error() or LaunchError(f"{error}\n  {runtime.message()}")) from error
-
-        return emulated
-
-    def capturing(self) -> bool:
-        """Whether this thread's current stream is being captured."""
-        hip, stream = self._hip, _current_stream()
-        if not stream:
-            return False
-        status, state = hip.hipStreamIsCapturing(stream)
-        return bool(status) or state != hip.hipStreamCaptureStatus.hipStreamCaptureStatusNone

@@ -59,7 +59,9 @@ class Hip:
         module = self.ok("hipModuleLoadData", compiled(ARCH, SOURCE) if image is None else image)
         return self.ok("hipModuleGetFunction", module, name.encode())
 
-    def launch(self, function: Any, grid: int, block: int, args: tuple[Any, ...], stream: Any = None, lds: int = 0) -> str:
+    def launch(
+        self, function: Any, grid: int, block: int, args: tuple[Any, ...], stream: Any = None, lds: int = 0
+    ) -> str:
         """Launch with `extra` and answer the status."""
         return self.status("hipModuleLaunchKernel", function, grid, 1, 1, block, 1, 1, lds, stream, None, args)
 

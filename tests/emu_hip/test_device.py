@@ -53,7 +53,13 @@ def test_every_property_is_where_hip_python_reads_it(api: Hip, monkeypatch: pyte
         if isinstance(found, (int, float)):
             assert found == value, name
         elif isinstance(value, list):
-            plain = found.encode() if isinstance(found, str) else bytes(found) if isinstance(found, (bytes, bytearray)) else list(found)
+            plain = (
+                found.encode()
+                if isinstance(found, str)
+                else bytes(found)
+                if isinstance(found, (bytes, bytearray))
+                else list(found)
+            )
             assert list(plain)[: len(value)] == value[: len(plain)], name
         else:
             assert int(found or 0) == value, name
@@ -87,7 +93,9 @@ def test_attributes_have_hips_numbers_and_the_properties_values(api: Hip) -> Non
         kind = {"maxThreadsDim": "Block", "maxGridSize": "Grid"}[name]
         members = [getattr(attributes, f"hipDeviceAttributeMax{kind}Dim{axis}") for axis in "XYZ"]
         assert [int(member) for member in members] == [first, first + 1, first + 2]
-        assert [api.ok("hipDeviceGetAttribute", member, number) for member in members] == list(getattr(properties, name))
+        assert [api.ok("hipDeviceGetAttribute", member, number) for member in members] == list(
+            getattr(properties, name)
+        )
 
 
 def test_a_device_that_is_not_there_is_refused(api: Hip) -> None:
@@ -96,7 +104,7 @@ def test_a_device_that_is_not_there_is_refused(api: Hip) -> None:
     assert api.status("hipDeviceGet", -1) == "hipErrorInvalidDevice"
     attribute = api.hip.hipDeviceAttribute_t.hipDeviceAttributeWarpSize
     assert api.status("hipDeviceGetAttribute", attribute, count) == "hipErrorInvalidDevice"
-    assert f"device {count} of {count}" in api.runtime.message() or "device" in api.runtime.message()
+    assert api.runtime.message() == f"device {count} of {count}"
 
 
 def test_each_target_is_a_device_of_its_own(api: Hip) -> None:
@@ -132,7 +140,12 @@ def test_the_last_error_is_kept_once_and_success_does_not_clear_it(api: Hip) -> 
 
 def test_errors_have_names_and_words(api: Hip) -> None:
     errors = api.hip.hipError_t
-    for member in (errors.hipErrorNoBinaryForGpu, errors.hipErrorInvalidImage, errors.hipErrorIllegalAddress, errors.hipSuccess):
+    for member in (
+        errors.hipErrorNoBinaryForGpu,
+        errors.hipErrorInvalidImage,
+        errors.hipErrorIllegalAddress,
+        errors.hipSuccess,
+    ):
         answer = api.hip.hipGetErrorName(member)
         assert text(answer[-1] if isinstance(answer, tuple) else answer) == member.name
         answer = api.hip.hipGetErrorString(member)
@@ -149,7 +162,9 @@ def test_what_is_missing_says_so_and_its_name_when_asked(api: Hip, capfd: pytest
         library.hipMemcpy2D()
     finally:
         library.kgenEmuSetup(api.runtime._calls.record, 0)
-    assert capfd.readouterr().err == "kgen: the emulated HIP runtime has no hipMemcpy2D; it answers hipErrorNotSupported\n"
+    assert (
+        capfd.readouterr().err == "kgen: the emulated HIP runtime has no hipMemcpy2D; it answers hipErrorNotSupported\n"
+    )
 
 
 def test_every_name_that_hip_python_can_ask_for_is_there(api: Hip) -> None:

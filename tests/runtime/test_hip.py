@@ -106,7 +106,9 @@ def test_a_torch_without_gpu_is_told_apart_from_a_missing_gpu(hip: FakeHip, monk
 
 def test_the_real_package_without_a_gpu_is_a_missing_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hip")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # the emulated runtime may be loaded in this process: it has devices
+    monkeypatch.setattr(
+        "torch.cuda.is_available", lambda: False
+    )  # the emulated runtime may be loaded in this process: it has devices
     with pytest.raises(MissingPieceError):
         HipDriver()
 

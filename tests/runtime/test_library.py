@@ -15,9 +15,9 @@ from kgen.binary.codeobject import KernelArg
 from kgen.errors import CodeObjectError, LaunchError, ManifestError, MissingPieceError, TableError, WrongArchError
 from kgen.runtime.driver import Device
 from kgen.runtime.emu import EmuDriver
+from kgen.runtime.emulated_hip import EmulatedHipDriver
 from kgen.runtime.launch import argument_problem
 from kgen.runtime.library import Library
-from kgen.runtime.standin import EmulatedHipDriver
 from kgen.spec.problem import GemmShape
 from tests.runtime.tiny import ARCH, OTHER, OTHER_SPECS, SPECS
 
@@ -147,7 +147,9 @@ def test_a_folder_for_another_target_is_refused_by_both_names(built: Path, make:
 
 
 @pytest.mark.hipcc
-def test_a_code_object_of_another_target_in_the_folder_is_refused_by_both_names(own: Path, built: Path, make: type[Any]) -> None:
+def test_a_code_object_of_another_target_in_the_folder_is_refused_by_both_names(
+    own: Path, built: Path, make: type[Any]
+) -> None:
     image = object_file(built.parent / OTHER, OTHER_SPECS[0].name).read_bytes()
     object_file(own).write_bytes(image)
     digest = hashlib.sha256(image).hexdigest()

@@ -163,7 +163,7 @@ LOCAL void ranges_forget(u64 address, u64 size);
 LOCAL Region *all_regions(u64 *count);              // every allocation, to be freed
 LOCAL int copy_now(u64 to, u64 from, u64 size);
 LOCAL int fill_now(u64 to, u64 pattern, u64 element, u64 count);
-LOCAL int run_launch(Function *function, LaunchCall *call);
+LOCAL int run_launch(Function *function, const LaunchCall *call);
 LOCAL int stream_of(void *given, Stream **out);     // 0 or a status; NULL is the null stream
 LOCAL int capture_node(Stream *stream, const Node *node);  // -1 when the stream is not captured, else the status of recording
 LOCAL int not_while_capturing(const char *what);    // 0, or the status that refuses what cannot be captured

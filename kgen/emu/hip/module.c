@@ -151,14 +151,15 @@ static int validate(const Function *function, const LaunchCall *call) {
   return OK;
 }
 
-int run_launch(Function *function, LaunchCall *call) {
+int run_launch(Function *function, const LaunchCall *given) {
   if (handle(function, HANDLE_FUNCTION) == NULL || !handle(function->module, HANDLE_MODULE))
     return refuse(INVALID_HANDLE, "%s: its module was unloaded", function->name);
   if (!executing) return done(OK);
   if (!callbacks.launch) return done(DEINITIALIZED);
+  LaunchCall call = *given;
   Region *mine = NULL;
-  if (!call->exact) call->regions = mine = all_regions(&call->nregions);
-  int status = callbacks.launch(call);
+  if (!call.exact) call.regions = mine = all_regions(&call.nregions);
+  int status = callbacks.launch(&call);
   free(mine);
   return done(status);
 }
