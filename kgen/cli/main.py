@@ -21,6 +21,8 @@ from kgen.errors import KgenError, MissingPieceError
 USAGE_EXIT = 2  # what typer ends with when the words on the command line make no sense; ours is 1
 STOPPED = 130
 DEBUG = "--debug"
+EXTRAS = {"torch": "torch", "numpy": "emu", "tinygrad": "emu", "safetensors": "demo", "hip": "hip", "cuda": "cuda"}
+"""Package -> the extra of kgen that brings it."""
 COMMANDS = (
     "build",
     "render",
@@ -99,6 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(error)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if debug or package in ("kgen", ""):
+            raise
+        extra = EXTRAS.get(package)
+        cure = f'pip install "kgen[{extra}]"' if extra else f"pip install {package}"
+        _complain(MissingPieceError(f"this needs the package {package}, which is not installed\n  try: {cure}"))
+        return MissingPieceError.exit_code
     except KeyboardInterrupt:
         print("\nkgen: stopped", file=sys.stderr)
         return STOPPED
