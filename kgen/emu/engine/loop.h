@@ -30,7 +30,7 @@ static inline __attribute__((always_inline)) void NAME(valu)(Machine *m, Wave *w
     break;
   switch (handler) {
     case FAST_DOT2_F16: NAME(dot2_f16)(SRC_DOT(0, t0), SRC_DOT(1, t1), SRC_INT(2, t2), d); break;
-    case FAST_DOT2_F16_SUM: NAME(dot2_f16)(SRC_DOT(0, t0), SRC_DOT(1, t1), d, d); break;
+    case FAST_DOT2_F16_SUM: NAME(dot2_f16)(SRC_INT(0, t0), SRC_INT(1, t1), d, d); break;
     FAST_VALU(X)
   }
 #undef X
