@@ -14,6 +14,7 @@ from kgen.emu.structs import ARCH_IDS, CLS_MEM, CLS_S, CLS_V, CLS_VOPD, LAUNCH_D
 VGPR, VCC, EXEC, LITERAL = 256, 106, 126, 255
 FIRST, LOADED, STORED = 2, 10, 14  # v2..v11 are loaded with data, v2..v15 are stored afterwards
 CODE = 0x10000
+LDS = 2048
 
 
 def record(name, cls, **fields):
@@ -57,8 +58,8 @@ def program(tested, wave, mask):
     yield record("S_ENDPGM", CLS_S)
 
 
-def run(tested, family, mode, mask, data, scalars, specialise):
-    """The stored registers, and whether a specialised handler was chosen for the first tested record."""
+def run(tested, family, mode, mask, data, scalars, specialise, extra=None):
+    """The stored registers, and whether a specialised handler was chosen for the first tested record; `extra` is memory to work in."""
     library_, wave = library.load(), 64 if family == "cdna" else 32
     records = list(program(tested, wave, mask))
     insns = (Insn * len(records))(*records)
@@ -74,16 +75,16 @@ def run(tested, family, mode, mask, data, scalars, specialise):
             chosen = insns[i].fast
         i += pair
     out = np.zeros((STORED + 2, wave), "u4")
-    regions = (RegionRecord * 2)()
-    arrays = sorted([data, out], key=lambda a: a.ctypes.data)
+    arrays = sorted([data, out, *([] if extra is None else [extra])], key=lambda a: a.ctypes.data)
+    regions = (RegionRecord * len(arrays))()
     for region, array in zip(regions, arrays, strict=True):
         at, size = array.ctypes.data, array.nbytes
         region.base, region.size, region.host, region.reach, region.flags = at, size, at, at + size, 1
     user = [*np.array([data.ctypes.data, out.ctypes.data], "u8").view("u4").tolist(), *scalars]
     launch = Launch(
         arch=ARCH_IDS[family], code_base=CODE, code_words=len(records), pcmap=c.addressof(pcmap), insns=c.addressof(insns),
-        regions=c.addressof(regions), nregions=2, ninsns=len(records), entry=CODE, wave_size=wave, vgprs=64, agprs=8, mode=mode,
-        nuser=len(user), first_id=60, poison=0x7FE17FE1, threads=1, concurrent=1, limit=1000,
+        ninsns=len(records), regions=c.addressof(regions), nregions=len(arrays), entry=CODE, wave_size=wave, vgprs=64, agprs=8,
+        mode=mode, lds_size=LDS, nuser=len(user), first_id=60, poison=0x7FE17FE1, threads=1, concurrent=1, limit=1000,
     )  # fmt: skip
     launch.grid[:], launch.block[:], launch.user[: len(user)] = (1, 1, 1), (wave, 1, 1), user
     assert library_.kgen_emu_run(launch) == LAUNCH_DONE, (launch.failure.code, launch.failure.pc - CODE)
@@ -189,7 +190,7 @@ def check(tested, family, rng, name):
 def test_a_specialised_operation_gives_the_general_one_s_bits(name, family):
     rng = np.random.default_rng([len(name), *name.encode(), len(family)])
     count, kind = CASES[name]
-    used = sum(check([random_record(rng, name, count, kind, family)], family, rng, name) for _ in range(40))
+    used = sum(check([random_record(rng, name, count, kind, family)], family, rng, name) for _ in range(25))
     assert used >= 4  # the comparison is of something
 
 
@@ -201,7 +202,7 @@ def test_dual_instructions_give_the_general_one_s_bits():
         if n.startswith(("V_FMAC", "V_MUL_F32", "V_ADD_F32", "V_MOV", "V_DOT2ACC", "V_LSHLREV_B32"))
     ]
     used = 0
-    for _ in range(300):
+    for _ in range(150):
         halves = []
         for parity in (0, 1):
             name = str(rng.choice(names))
@@ -210,4 +211,47 @@ def test_dual_instructions_give_the_general_one_s_bits():
                 record(name, CLS_VOPD, src=src, dst=int(VGPR + FIRST + 2 * rng.integers(0, 4) + parity), lit=0x3FC00000)
             )
         used += check(halves, "rdna3", rng, "dual")
-    assert used > 100
+    assert used > 50
+
+
+@pytest.mark.parametrize("family", ["rdna3", "cdna"])
+@pytest.mark.parametrize("size", [4, 8, 12, 16])
+def test_loads_and_stores_give_the_general_one_s_bytes(size, family):
+    rng = np.random.default_rng([size, len(family)])
+    wave, words = (64 if family == "cdna" else 32), size // 4
+    for _ in range(40):
+        memory = rng.integers(0, 1 << 32, LDS // 4, dtype="u8").astype("u4")
+        data = rng.integers(0, 1 << 32, (LOADED, wave), dtype="u8").astype("u4")
+        step = int(rng.choice([1, 2, 4, size]))
+        offsets = rng.permutation(wave) * step if rng.integers(0, 2) else np.arange(wave) * size
+        if rng.integers(0, 3) == 0:
+            offsets = rng.integers(0, LDS - 1024 - size, wave)  # lanes overlap
+        data[0] = offsets  # v2: 32-bit offset or LDS address; v4:v5: 64-bit address; v6 on: values
+        data[2:4] = (np.uint64(memory.ctypes.data) + offsets.astype("u8")).view("u4").reshape(wave, 2).T
+        base = [int(x) for x in np.array([memory.ctypes.data], "u8").view("u4")]
+        scalars = [*base, *[0] * 14, 0, 0, 0x0F0F3333, 0x71]  # s[4:5] is the base
+        imm = int(rng.integers(0, 200)) & -4
+        v, s = VGPR + FIRST, 4
+        two = {"a": (size, 16, 3, int(rng.choice([1, 2]))), "imm": 1 | 5 << 8}
+        tested = [
+            record("STORE", CLS_MEM, src=(v, s), dst=v + 4, imm=imm, a=(size, 0, 0, 1)),
+            record("LOAD", CLS_MEM, src=(v + 2, 124), dst=v + 5, imm=imm, a=(size, 0, 0, 1)),
+            record("STORE", CLS_MEM, src=(v + 2, 124), dst=v + 5, imm=imm + 8, a=(size, 0, 0, 1)),
+            record("STORE", CLS_MEM, src=(v, 128), dst=v + 4, imm=imm, a=(size, 0, 3, 1)),
+            record("LOAD", CLS_MEM, src=(v, 128), dst=v + 5, imm=imm, a=(size, 0, 3, 1)),
+            record("DS_BPERMUTE_B32", CLS_MEM, src=(v, 128, v + 5), dst=v + 9, imm=imm),
+        ]
+        if words <= 2:
+            tested.append(record("LOAD", CLS_MEM, src=(v, 128), dst=v + 6, **two))
+        mask, results = bool(rng.integers(0, 5) == 0), []
+        for specialise in (1, 0):
+            touched = memory.copy()
+            memory_at = memory.ctypes.data
+            out, chosen = run(tested, family, 0xF0, mask, data, scalars, specialise, memory)
+            results.append((out, memory.copy()))
+            memory[:] = touched
+            assert memory.ctypes.data == memory_at
+            assert bool(chosen) == bool(specialise)
+        assert (results[0][0] == results[1][0]).all()
+        assert (results[0][1] == results[1][1]).all()
+        assert (results[0][1] != memory).any()

@@ -36,7 +36,7 @@ typedef struct {
   u8 *scratch; u64 scratch_stride;
   u8 *lds; u32 lds_size, gpridx;  // gpridx: CDNA register indexing, 16 | VSRC0, VSRC1, VSRC2, VDST enables
   Shadow *shadow; u64 epoch;      // only when LDS races are looked for; epoch counts barriers
-  u32 v[512][64] __attribute__((aligned(64)));
+  u32 v[512 + 32][64] __attribute__((aligned(64)));  // VGPRs, AccVGPRs, and room for wide operands of code that is none
 } Wave;
 
 // Memory traffic of a thread, in the units of `Stats`
