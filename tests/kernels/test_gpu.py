@@ -40,11 +40,11 @@ def gpu_driver() -> Any:
 
 
 @pytest.fixture(scope="module")
-def built_here(request: pytest.FixtureRequest) -> tuple[Any, Path]:
+def built_here(kernels_folder: Path) -> tuple[Any, Path]:
     """(driver, build folder) with all kernels of the target that is here."""
     pytest.importorskip("torch")
     driver = gpu_driver()
-    folder: Path = request.config.cache.mkdir("kgen-kernels") / driver.device.arch
+    folder = kernels_folder / driver.device.arch
     built = build(all_specs(driver.device.arch).values(), arch=driver.device.arch, folder=folder)
     assert not built.failed, "\n".join(f"{failure.name}: {failure.error}" for failure in built.failed)
     return driver, folder
