@@ -51,7 +51,7 @@ def kernels(
     done: list[dict[str, Any]] = []
     total = len(wanted) * len(kinds)
     with Counting("bench") as bar:
-        for case in bench_wvsplitk(wanted, kinds, kernel=kernel):
+        for case in bench_wvsplitk(wanted, kinds, kernel=kernel):  # type: ignore[arg-type]  # typer checked the names
             done.append(case.as_dict())
             bar.step(len(done), total, f"{case.M}x{case.K} N{case.N} {case.dtype}")
     if as_json:
