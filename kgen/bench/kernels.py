@@ -11,11 +11,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from kgen.bench.ceilings import ReadFloor
 from kgen.bench.timing import ROUNDS, Call, compare, weight_sets
-from kgen.errors import KgenError
+from kgen.errors import KgenError, MissingPieceError
+from kgen.spec.base import Dtype
 from kgen.spec.problem import GemmShape
 
 _SEED = 20
@@ -62,7 +64,7 @@ class BenchCase:
 
 def bench_wvsplitk(
     shapes: Iterable[GemmShape],
-    dtypes: Sequence[str] = ("bf16",),
+    dtypes: Sequence[Dtype] = ("bf16",),
     *,
     kernel: str | None = None,
     rounds: int = ROUNDS,
@@ -70,13 +72,13 @@ def bench_wvsplitk(
 ) -> Iterator[BenchCase]:
     """Time torch.ops.kgen.wvsplitk, or one kernel by name in place of the table's pick, on the current library's GPU.
 
-    Raises KgenError if the loaded library is not on a GPU, or if a result is wrong (nothing wrong is ever timed).
+    Raises MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing wrong is ever timed).
     """
     from kgen.runtime import session
 
     library = session.current()
     if library.driver.device.tensors != "cuda":
-        raise KgenError(
+        raise MissingPieceError(
             f"times need a GPU; the library is on {library.driver.device}\n  try: `kgen check` for the emulator"
         )
     floor = ReadFloor(library.driver)
@@ -93,7 +95,7 @@ def _bench_case(
     floor: ReadFloor,
     floors: dict[tuple[int, int], float],
     shape: GemmShape,
-    dtype: str,
+    dtype: Dtype,
     name: str | None,
     rounds: int,
 ) -> BenchCase:
@@ -112,9 +114,9 @@ def _bench_case(
     _verify(ours(pool[0]), act, pool[0], picked, dtype)
     if (shape.M, shape.K) not in floors:
         floors[shape.M, shape.K] = floor.microseconds(list(pool))
-    calls: dict[str, list[Call]] = {
-        "kgen": [lambda w=w: ours(w) for w in pool],
-        "torch linear": [lambda w=w: linear(act, w) for w in pool],
+    calls: dict[str, Sequence[Call]] = {
+        "kgen": [partial(ours, weight) for weight in pool],
+        "torch linear": [partial(linear, act, weight) for weight in pool],
     }
     times = compare(calls, rounds)
     us, floor_us = times["kgen"].us, floors[shape.M, shape.K]
@@ -155,7 +157,7 @@ def _direct(kernel: Any, shape: GemmShape, act: Any, driver: Any) -> Callable[[A
     return call
 
 
-def _verify(out: Any, act: Any, weight: Any, kernel: Any, dtype: str) -> None:
+def _verify(out: Any, act: Any, weight: Any, kernel: Any, dtype: Dtype) -> None:
     """Judge one result by the accuracy rules before it is timed; the reference is summed in fp64 on the device, block by block."""
     import torch
 

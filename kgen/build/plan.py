@@ -6,7 +6,6 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from kgen.build.key import Toolchain, key_of
-from kgen.errors import KgenError
 from kgen.render import Source, render
 from kgen.spec.base import KernelSpec
 
@@ -53,22 +52,10 @@ def plan_build(arch: str, specs: Iterable[KernelSpec], tools: Toolchain, have: C
     wanted = {}
     for spec in specs:
         assert spec.arch == arch, f"{spec.name} is for {spec.arch}, planned for {arch}"
-        source = _rendered(spec)
+        source = render(spec)
         wanted[source.name] = Variant(spec, source, key_of(source, tools))
     variants = tuple(wanted[name] for name in sorted(wanted))
     return BuildPlan(arch, variants, tuple(v for v in variants if v.object_file not in have))
-
-
-def _rendered(spec: KernelSpec) -> Source:
-    """The source of a spec; a template that cannot be rendered is an error with the template's name, not a traceback."""
-    import jinja2
-
-    try:
-        return render(spec)
-    except jinja2.TemplateError as error:
-        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-        place = getattr(error, "name", None) or spec.template
-        raise KgenError(f"template {place}{line}: {error}\n  met when rendering {spec.name} for {spec.arch}") from error
 
 
 def object_file(name: str, key: str, arch: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ from kgen.cli.progress import Counting
 from kgen.errors import Problem, SpecError
 
 if TYPE_CHECKING:
+    from kgen.spec.base import Dtype
     from kgen.spec.problem import GemmShape
 
 app = command_group("Time kernels on the GPU that is here, or the build.", invoke_without_command=True)
@@ -47,7 +48,7 @@ def kernels(
     if launch:
         _print_launch(bench_launch(), as_json)
         return
-    kinds = dtype or ["bf16"]
+    kinds = [_dtype(word) for word in dtype or ["bf16"]]
     done: list[dict[str, Any]] = []
     total = len(wanted) * len(kinds)
     with Counting("bench") as bar:
@@ -87,6 +88,16 @@ def _shapes(models: list[str] | None, layers: list[str] | None, rows: str) -> li
 def _row(case: dict[str, Any]) -> dict[str, Any]:
     peer = case["peers"].get("torch linear")
     return case | {"floor": case["floor_us"], "GB/s": case["gbs"], "torch us": peer["us"] if peer else None}
+
+
+def _dtype(word: str) -> Dtype:
+    """An element type as the user spelled it; SpecError lists the known ones."""
+    from kgen.spec.base import Dtype
+
+    for known in get_args(Dtype):
+        if word == known:
+            return known
+    raise SpecError("unknown element type", [Problem(("dtype",), repr(word), " or ".join(get_args(Dtype)))])
 
 
 def _print_launch(costs: dict[str, float], as_json: bool) -> None:

@@ -21,6 +21,8 @@ from kgen.errors import KgenError, MissingPieceError
 USAGE_EXIT = 2  # what typer ends with when the words on the command line make no sense; ours is 1
 STOPPED = 130
 DEBUG = "--debug"
+EXTRAS = {"torch": "torch", "numpy": "emu", "tinygrad": "emu", "safetensors": "demo", "hip": "hip", "cuda": "cuda"}
+"""Package -> the extra of kgen that brings it."""
 COMMANDS = (
     "build",
     "render",
@@ -96,23 +98,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app([word for word in words[:ours] if word != DEBUG] + words[ours:], prog_name="kgen")
     except SystemExit as end:
         return _code(end)
-    except KgenError as error:
-        if debug:
-            raise
-        _complain(error)
-        return error.exit_code
     except KeyboardInterrupt:
         print("\nkgen: stopped", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a folder that cannot be made, a disk that is gone: the machine's, and no slip of ours
-        if debug:
+    except Exception as error:
+        known = _as_ours(error)
+        if debug or known is None:
             raise
-        _complain(error)
-        return MissingPieceError.exit_code
+        sys.stdout.flush()
+        print(f"{type(known).__name__}: {known}", file=sys.stderr)
+        return known.exit_code
     return 0
+
+
+def _as_ours(error: Exception) -> KgenError | None:
+    """The error as the user sees it; None for a slip of ours, which keeps its traceback."""
+    if isinstance(error, KgenError):
+        return error
+    if isinstance(error, OSError):  # a folder that cannot be made, a disk that is gone
+        return MissingPieceError(str(error))
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in ("", "kgen"):
+        return None
+    extra = EXTRAS.get(package)
+    cure = f'pip install "kgen[{extra}]"' if extra else f"pip install {package}"
+    return MissingPieceError(f"this needs the package {package}, which is not installed\n  try: {cure}")
 
 
 def _code(end: SystemExit) -> int:
@@ -122,8 +135,3 @@ def _code(end: SystemExit) -> int:
     if code == STOPPED:
         print("\nkgen: stopped", file=sys.stderr)
     return 1 if code == USAGE_EXIT else code
-
-
-def _complain(error: Exception) -> None:
-    sys.stdout.flush()
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)

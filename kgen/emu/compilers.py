@@ -8,6 +8,7 @@ kgen offer (`offers.offer_compiler`), with a linker beside them; the `ziglang` p
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shlex
 import shutil
@@ -35,6 +36,7 @@ FLAGS = (
     "-fno-sanitize=all",
     "-w",
 )
+LOG = logging.getLogger(__name__)
 OPTIMISE = {"generic.c": "-O1", "matrix.c": "-O3", "run.c": "-O3", "scheduler.c": "-O2"}
 
 
@@ -67,6 +69,7 @@ def build(sources: Path, units: Sequence[str], ops: str, target: Path, link: Seq
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
             Path(folder, "ops.h").write_text(ops)
             for command in commands:
+                LOG.info("building %s with %s, once", target.name, shlex.join(command))
                 if words := _attempt(command, sources, units, Path(folder), link):
                     said.append(f"{shlex.join(command)}: {words}")
                 else:

@@ -17,7 +17,8 @@ from kgen.emu.errors import ArgumentError
 from kgen.emu.memory import Mapping, table
 from kgen.emu.options import MemoryCounts, Options, Stats
 from kgen.emu.program import Program
-from kgen.emu.structs import ARCH_IDS, LAUNCH_AGAIN, LAUNCH_DECODE, LAUNCH_DONE, ORDERS, Launch
+from kgen.emu.structs import ARCH_IDS, LAUNCH_AGAIN, LAUNCH_DECODE, LAUNCH_DONE, ORDERS, USER_SGPRS, Launch
+from kgen.errors import CodeObjectError
 
 QUANTUM = 1000  # instructions; when work-groups wait for each other and no quantum was asked for
 DYNAMIC_STACK = 16384  # bytes of scratch per lane for kernels whose stack the compiler could not bound
@@ -152,6 +153,8 @@ def _record(program: Program, kernel: KernelInfo, own: _Segments, entry: int, ld
         first_id=kernel.rsrc2 >> 1 & 31,
     )
     user = user_sgprs(kernel, own.packet_at, own.kernarg_at, private, own.kernarg)
+    if len(user) > USER_SGPRS:
+        raise CodeObjectError(f"kernel {kernel.name} wants {len(user)} user SGPRs; there are at most {USER_SGPRS}")
     record.nuser, record.user[: len(user)] = len(user), user
     return record
 

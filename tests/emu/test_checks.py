@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
-from kgen.emu import ArgumentError, DataRace, KernelTrap, LimitExceeded, MemoryFault, Module, UnsupportedInstruction
+from kgen.emu import (
+    ArgumentError,
+    DataRace,
+    EmulatorError,
+    KernelTrap,
+    LimitExceeded,
+    MemoryFault,
+    Module,
+    Options,
+    UnsupportedInstruction,
+)
 from tests.emu.compiler import compiled
 from tests.emu.harness import on, raises, same
 
@@ -81,3 +93,21 @@ def test_lds_kernels_have_no_races(t):
         races=True,
         quantum=7,
     )
+
+
+@on("gfx1151", "gfx942")
+def test_code_with_random_bytes_ends_in_nothing_but_an_error_of_ours(t):
+    kernel = t.mod.kernels["imath"]
+    start = kernel.entry + (256 if kernel.preload & 127 else 0)
+    size = t.mod.image.symbols["imath"][1]
+    whole = compiled(t.gfx)
+    at = whole.index(bytes(t.mod.image.bytes[start : start + 64]))
+    for _ in range(25):
+        data = bytearray(whole)
+        for _ in range(int(t.rng.integers(1, 20))):
+            place = at + int(t.rng.integers(0, size - 300)) // 4 * 4
+            data[place : place + 8] = t.rng.bytes(8)
+        arrays = [np.zeros(65536, "u1") for _ in range(3)]
+        with contextlib.suppress(EmulatorError):
+            options = Options(max_instructions=3000, count_memory=True)
+            Module(bytes(data)).run("imath", 1, 64, [*arrays, np.int32(64)], options=options)

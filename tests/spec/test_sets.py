@@ -62,7 +62,17 @@ def test_all_problems_of_a_file_are_reported_at_once(tmp_path):
     with pytest.raises(SpecError) as caught:
         parse_set_file(write(tmp_path, text), WvSplitKSpec)
     text = str(caught.value)
-    for words in ("colour", "gfx9000", "'fp64'", "variant 1", "N 9", "variant 2", "set  not given", "variant 3", "SPEED"):
+    for words in (
+        "colour",
+        "gfx9000",
+        "'fp64'",
+        "variant 1",
+        "N 9",
+        "variant 2",
+        "set  not given",
+        "variant 3",
+        "SPEED",
+    ):
         assert words in text, words
     assert "1 kernels are fine" in text
 

@@ -11,6 +11,7 @@
 #define f(x) bf(x)
 // X(operation, sources, kind, result): a, b, c are 32-bit lanes of the sources. INT takes no modifiers, FLOAT negates and takes absolutes,
 // SUM has the destination's old value as c, DOT takes whole registers of two halves and a plain f32 c.
+// clang-format off
 #define FAST_VALU(X)                                                                  \
   X(V_MOV_B32, 1, INT, a)                                                             \
   X(V_ACCVGPR_READ, 1, INT, a)                                                        \
@@ -60,13 +61,38 @@
   X(V_CVT_F32_UBYTE0, 1, INT, F32((float)(a & 255)))                                  \
   X(V_CVT_F32_I32, 1, INT, F32((float)(i32)a))                                        \
   X(V_CVT_F32_U32, 1, INT, F32((float)a))
+// clang-format on
 
 #define X(name, n, kind, e) FAST_##name,
-enum { FAST_NONE, FAST_NOP, FAST_BRANCH, FAST_SCC0, FAST_SCC1, FAST_VCCZ, FAST_VCCNZ, FAST_EXECZ, FAST_EXECNZ,
-       FAST_FULL_EXEC,  // handlers from here on are for a full EXEC
-       FAST_DUAL, FAST_CNDMASK, FAST_CMP, FAST_ADD_CO, FAST_LSHL64, FAST_LSHL_ADD64, FAST_PK_F32, FAST_LOAD_GLOBAL, FAST_STORE_GLOBAL,
-       FAST_LOAD_LDS, FAST_STORE_LDS, FAST_BPERMUTE, FAST_MFMA_4X4X4,
-       FAST_FIRST_VALU, FAST_DOT2_F16, FAST_DOT2_F16_SUM, FAST_VALU(X) FAST_COUNT };
+enum {
+  FAST_NONE,
+  FAST_NOP,
+  FAST_BRANCH,
+  FAST_SCC0,
+  FAST_SCC1,
+  FAST_VCCZ,
+  FAST_VCCNZ,
+  FAST_EXECZ,
+  FAST_EXECNZ,
+  FAST_FULL_EXEC,  // handlers from here on are for a full EXEC
+  FAST_DUAL,
+  FAST_CNDMASK,
+  FAST_CMP,
+  FAST_ADD_CO,
+  FAST_LSHL64,
+  FAST_LSHL_ADD64,
+  FAST_PK_F32,
+  FAST_LOAD_GLOBAL,
+  FAST_STORE_GLOBAL,
+  FAST_LOAD_LDS,
+  FAST_STORE_LDS,
+  FAST_BPERMUTE,
+  FAST_MFMA_4X4X4,
+  FAST_FIRST_VALU,
+  FAST_DOT2_F16,
+  FAST_DOT2_F16_SUM,
+  FAST_VALU(X) FAST_COUNT
+};
 #undef X
 
 enum { INT, FLOAT, SUM, DOT };
@@ -82,14 +108,22 @@ static inline const u32 *spread(Machine *m, Wave *w, const Insn *in, u32 code, u
 static inline const u32 *spread_dpp(Wave *w, const Insn *in, u32 *tmp, u32 lanes) {
   const u32 *p = w->v[in->src[0] - 256];
   u32 c = in->dpparg, n = c & 15;
-  if (c < 0x100) for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~3u) + (c >> 2 * (l & 3) & 3)];
-  else if (c < 0x110) for (u32 l = 0; l < lanes; l++) tmp[l] = (l & 15) + n <= 15 ? p[l + n] : 0;
-  else if (c < 0x120) for (u32 l = 0; l < lanes; l++) tmp[l] = (l & 15) >= n ? p[l - n] : 0;
-  else if (c < 0x130) for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~15u) + ((l - n) & 15)];
-  else if (c == 0x140) for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ 15];
-  else if (c == 0x141) for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ 7];
-  else if (c < 0x160) for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~15u) + n];
-  else for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ n];
+  if (c < 0x100)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~3u) + (c >> 2 * (l & 3) & 3)];
+  else if (c < 0x110)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = (l & 15) + n <= 15 ? p[l + n] : 0;
+  else if (c < 0x120)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = (l & 15) >= n ? p[l - n] : 0;
+  else if (c < 0x130)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~15u) + ((l - n) & 15)];
+  else if (c == 0x140)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ 15];
+  else if (c == 0x141)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ 7];
+  else if (c < 0x160)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~15u) + n];
+  else
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ n];
   return tmp;
 }
 static inline int dpp_is_total(const Insn *in) {
@@ -145,7 +179,10 @@ static inline void halves(const u32 *p, float *lo, float *hi, u32 lanes) {
     memcpy(hi + l, &b, 32);
   }
 #else
-  for (u32 l = 0; l < lanes; l++) { lo[l] = h2f((u16)p[l]); hi[l] = h2f((u16)(p[l] >> 16)); }
+  for (u32 l = 0; l < lanes; l++) {
+    lo[l] = h2f((u16)p[l]);
+    hi[l] = h2f((u16)(p[l] >> 16));
+  }
 #endif
 }
 

@@ -17,12 +17,14 @@ typedef struct {
   // the program and what it may touch
   u32 arch, fnuz;
   u64 code_base, code_words;
-  const i32 *pcmap; const Insn *insns;
-  const Region *regions; u32 nregions, ninsns;
+  const i32 *pcmap;
+  const Insn *insns;
+  const Region *regions;
+  u32 nregions, ninsns;
   // the kernel
   u64 entry;
   u32 wave_size, vgprs, agprs, mode, lds_size, priv_size, dims, group_ids;  // group_ids: bit per x, y, z wanted in SGPRs
-  u32 nuser, first_id, user[64];                                           // user SGPRs; group ids start at first_id
+  u32 nuser, first_id, user[64];                                            // user SGPRs; group ids start at first_id
   // the launch
   u32 grid[3], block[3];
   u32 poison, races, count_ops, count_memory, order, threads;
@@ -32,8 +34,8 @@ typedef struct {
   Traffic traffic;
   Failure failure;
   u64 decode_pc;
-  u64 *counts;     // ninsns sums, or NULL
-  void *state;     // of the engine, between kgen_emu_run calls
+  u64 *counts;  // ninsns sums, or NULL
+  void *state;  // of the engine, between kgen_emu_run calls
 } Launch;
 
 // Runs until the grid is done, something failed, an instruction is not decoded yet (then: decode from decode_pc and call again), or for
