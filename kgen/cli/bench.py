@@ -109,6 +109,23 @@ def _print_launch(costs: dict[str, float], as_json: bool) -> None:
         )
 
 
+@app.command("host")
+def bench_host(
+    arch: OneArch = None,
+    calls: Annotated[int, typer.Option(min=1, help="Calls in one timed run.")] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """What a launch costs the host on an AMD GPU, without one: the hip driver over a HIP runtime that checks launches and runs nothing."""
+    from kgen.bench.launch_host import measure_host
+
+    costs = measure_host(arch, calls)
+    if as_json:
+        show.print_json(costs.as_dict())
+        return
+    show.print_table(costs.rows(), ("us per call", "beyond hip-python", "what"))
+    print(f"hip-python {costs.hip_python}; the bar is {costs.BAR_US:g} us a launch beyond hip-python's own call")
+
+
 @app.command("build")
 def bench_build(
     repeats: Annotated[int, typer.Option(min=1, help="Runs of what is quick; the median counts.")] = 7,

@@ -130,7 +130,16 @@ class KernelRecord(c.Structure):
         ("id", c.c_uint64),
         *(
             (name, c.c_uint32)
-            for name in ["explicit_bytes", "kernarg_bytes", "nargs", "lds", "private_bytes", "vgprs", "max_threads", "wave"]
+            for name in [
+                "explicit_bytes",
+                "kernarg_bytes",
+                "nargs",
+                "lds",
+                "private_bytes",
+                "vgprs",
+                "max_threads",
+                "wave",
+            ]
         ),
         ("offset", c.c_uint32 * ARGUMENTS),
         ("size", c.c_uint32 * ARGUMENTS),

@@ -34,7 +34,6 @@ def load(what: str | os.PathLike[str] | None = None, *, device: Kind | None = No
     Loading again replaces what was loaded for the same device. Raises MissingPieceError when nothing is built or the device is missing,
     WrongArchError when the folder is for another target than the device, ManifestError, SpecError (unknown target).
     """
-    global plans, _latest
     if device is not None and device not in KINDS:
         raise SpecError("no such device", [Problem(("device",), repr(device), ", ".join(KINDS))])
     named = what if what is not None else settings.ARCH.value
@@ -45,8 +44,14 @@ def load(what: str | os.PathLike[str] | None = None, *, device: Kind | None = No
         folder = _folder(named)
         driver = _driver_for(_arch_of(folder), device)
     _require_built(folder, driver.device.arch)
-    library = Library(folder, driver)
-    place = (driver.device.tensors, driver.device.ordinal if driver.device.tensors == "cuda" else -1)
+    return adopt(Library(folder, driver))
+
+
+def adopt(library: Library) -> Library:
+    """Make a library the one that `torch.ops.kgen` calls on its device use, as `load` does with what it loaded."""
+    global plans, _latest
+    device = library.driver.device
+    place = (device.tensors, device.ordinal if device.tensors == "cuda" else -1)
     with _lock:
         for old in [old for old in _libraries if old[0] == place[0]]:
             del _libraries[old]  # kept alive by graphs and calls that still use it

@@ -44,7 +44,17 @@ def other_generation() -> tuple[str, Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").exists():
-            command = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade", "--target", str(folder)]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "--upgrade",
+                "--target",
+                str(folder),
+            ]
             done = subprocess.run([*command, f"hip-python=={PINNED[number]}"], capture_output=True, text=True)
             if done.returncode:
                 pytest.skip(f"hip-python {PINNED[number]} cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
