@@ -44,6 +44,7 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (KeyError, NOT_FOUND),
 )
 PATIENCE = 50e-6  # seconds between two looks at whether the devices are free
+AFTER_RETURN = 0.02  # seconds; a callback returns within microseconds
 
 Occupancy = Callable[[bytes, str, str, int, int], int]
 """(code object, kernel, target, threads of a group, bytes of dynamic LDS) -> groups that one CU holds."""
@@ -94,7 +95,8 @@ class Calls:
                 return OK
             except KeyboardInterrupt:
                 self._say(b"stopped")
-                _thread.interrupt_main()  # comes up in Python when the HIP call has returned
+                # An exception cannot pass through C: it comes up again when the HIP call has returned.
+                threading.Timer(AFTER_RETURN, _thread.interrupt_main).start()
                 return LAUNCH_FAILURE
             except BaseException as error:
                 self._failed.error = error if isinstance(error, KgenError) else None

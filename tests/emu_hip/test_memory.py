@@ -119,6 +119,8 @@ def test_variables_of_a_module_are_device_memory(api: Hip) -> None:
     assert api.download(where, np.empty(4, np.uint32)).tolist() == [1, 2, 3, 4]
     assert api.status("hipModuleGetGlobal", module, b"no_such") == "hipErrorNotFound"
     api.ok("hipModuleUnload", module)
+    into = api.hip.hipMemcpyKind.hipMemcpyHostToDevice
+    assert api.status("hipMemcpy", where, np.zeros(4, np.uint32), 16, into) == "hipErrorInvalidValue"
 
 
 @pytest.mark.parametrize("bad", [5, -1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,31 @@ def test_the_target_is_chosen_and_the_programs_exit_code_handed_on(image: Path, 
     done = kgen("emu", str(PROGRAMS / "scale_vector.py"), str(image), KGEN_EMU_ARCH="gfx942")
     assert done.returncode == 1
     assert "RuntimeError: 209" in done.stderr  # hipErrorNoBinaryForGpu
+
+
+@pytest.mark.hipcc
+def test_a_kernel_that_does_not_end_is_stopped_by_ctrl_c(image: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hip")
+    program = script(
+        tmp_path,
+        "import sys\nfrom hip import hip\n"
+        "module = hip.hipModuleLoad(sys.argv[1].encode())[1]\n"
+        "kernel = hip.hipModuleGetFunction(module, b'endless')[1]\n"
+        "flag = hip.hipMalloc(4)[1]\nhip.hipMemset(flag, 0, 4)\nprint('launching', flush=True)\n"
+        "print(hip.hipModuleLaunchKernel(kernel, 1, 1, 1, 32, 1, 1, 0, None, None, (flag,))[0].name, flush=True)\n"
+        "import time\ntime.sleep(60)\n",
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])}
+    words = [sys.executable, "-m", "kgen", "emu", "--", program, str(image)]
+    with subprocess.Popen(
+        words, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "launching\n"
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=120)
+    assert running.returncode == 130, err
+    assert err.strip() == "kgen: stopped"
 
 
 def test_arguments_path_and_module_are_the_programs_own(tmp_path: Path) -> None:

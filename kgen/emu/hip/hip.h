@@ -159,7 +159,7 @@ LOCAL int handle_free(void *given, int keep);       // forgets it; `keep`: the r
 LOCAL Range *range_of(u64 address);                 // under lock: the allocation that holds an address, or NULL
 LOCAL int range_add(u64 address, u64 size, int kind, int flags, void *storage);
 LOCAL int range_remove(u64 address, int kind_a, int kind_b, Range *out);
-LOCAL void ranges_forget(u64 address, u64 size);
+LOCAL void ranges_forget(const void *module);  // the variables of a module
 LOCAL Region *all_regions(u64 *count);              // every allocation, to be freed
 LOCAL int copy_now(u64 to, u64 from, u64 size);
 LOCAL int fill_now(u64 to, u64 pattern, u64 element, u64 count);

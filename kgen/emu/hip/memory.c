@@ -61,10 +61,10 @@ int range_remove(u64 address, int kind_a, int kind_b, Range *out) {
   return found;
 }
 
-void ranges_forget(u64 address, u64 size) {
+void ranges_forget(const void *module) {
   lock();
   for (u64 i = nranges; i-- > 0;)
-    if (ranges[i].kind == MEMORY_MODULE && ranges[i].address - address < size) cut(i);
+    if (ranges[i].kind == MEMORY_MODULE && ranges[i].storage == module) cut(i);
   unlock();
 }
 

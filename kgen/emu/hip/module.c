@@ -31,6 +31,7 @@ API hipModuleUnload(void *given) {
   enter();
   int status = callbacks.unload ? callbacks.unload(module->id) : OK;
   leave();
+  ranges_forget(module);
   handle_free(module, 1);  // its kernels name it
   return done(status);
 }
@@ -60,7 +61,7 @@ API hipModuleGetGlobal(void **out, usize *size, void *given, const char *name) {
   u64 address = 0, bytes = 0;
   int status = callbacks.symbol ? callbacks.symbol(module->id, name, &address, &bytes) : DEINITIALIZED;
   if (status) return done(status);
-  status = range_add(address, bytes, MEMORY_MODULE, 0, NULL);
+  status = range_add(address, bytes, MEMORY_MODULE, 0, module);
   if (status && status != ALREADY_REGISTERED) return done(status);
   *out = (void *)address, *size = bytes;
   return done(OK);

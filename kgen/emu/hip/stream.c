@@ -178,6 +178,11 @@ API hipStreamGetDevice(void *given, int *out) {
   return status;
 }
 
+API hipGetStreamDeviceId(void *given) {
+  int device = -1;
+  return hipStreamGetDevice(given, &device) ? -1 : device;
+}
+
 // ---- events
 API hipEventCreateWithFlags(Event **out, unsigned flags) {
   if (!out) return done(INVALID_VALUE);
@@ -310,7 +315,7 @@ API hipStreamEndCapture(void *given, Graph **out) {
   unlock();
   Graph *graph = a->capture.graph;
   int invalid = a->capture.invalid;
-  free(a);
+  a->capture.id = 0;  // the record stays: another thread may be walking along it
   if (invalid || unjoined) {
     clear(graph);
     handle_free(graph, 0);
