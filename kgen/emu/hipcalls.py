@@ -7,10 +7,10 @@ kernel: hipErrorNotFound. A GPU ends the process on a fault; here it is hipError
 
 from __future__ import annotations
 
-import _thread
 import ctypes as c
 import itertools
 import os
+import signal
 import struct
 import threading
 import time
@@ -96,7 +96,7 @@ class Calls:
             except KeyboardInterrupt:
                 self._say(b"stopped")
                 # An exception cannot pass through C: it comes up again when the HIP call has returned.
-                threading.Timer(AFTER_RETURN, _thread.interrupt_main).start()
+                threading.Timer(AFTER_RETURN, os.kill, (os.getpid(), signal.SIGINT)).start()
                 return LAUNCH_FAILURE
             except BaseException as error:
                 self._failed.error = error if isinstance(error, KgenError) else None
