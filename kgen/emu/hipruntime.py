@@ -28,7 +28,7 @@ class HipRuntime:
         self._calls = Calls(self.library.kgenEmuSay, self.arches, occupancy)
         self._lock = threading.Lock()
         self._rooms = threading.local()
-        self.library.kgenEmuSetup(self._calls.record, bool(settings.EMU_VERBOSE.value))
+        self.library.kgenEmuSetup(self._calls.record, settings.EMU_VERBOSE.value not in (None, "0"))
         atexit.register(self.library.kgenEmuSetup, None, 0)
 
     def device(self, facts: DeviceFacts) -> int:
