@@ -58,8 +58,7 @@ def main() -> int:
             make_venv(asked.archive, asked.security_archive)
             install_packages(asked.what)
         ensure_compiler(asked)
-        for title, command in work(asked.what):
-            run(title, command)
+        do_all(work(asked.what), go_on=asked.what == "test")
     except StepFailedError as error:
         print(f"\nquickstart: {error}", file=sys.stderr)
         return error.code
@@ -84,6 +83,24 @@ def run(title: str, command: Sequence[str | Path]) -> None:
         line = " ".join(str(part) for part in command)
         raise StepFailedError(f"{title}: exit code {code}\n  command: {line}", code if 0 < code < 128 else 1)
     say(f"{title}: {time.monotonic() - began:.1f} s")
+
+
+def do_all(steps: Sequence[tuple[str, Sequence[str | Path]]], *, go_on: bool) -> None:
+    """Run the steps; with `go_on` all of them, so that one run shows everything that is wrong.
+
+    Raises StepFailedError with the words of those that failed and the exit code of the first.
+    """
+    failed = []
+    for title, command in steps:
+        try:
+            run(title, command)
+        except StepFailedError as error:
+            say(f"{title}: FAILED")
+            failed.append(error)
+            if not go_on:
+                break
+    if failed:
+        raise StepFailedError("\n".join(str(error) for error in failed), failed[0].code)
 
 
 def check_machine() -> None:
@@ -231,10 +248,10 @@ def work(what: str) -> list[tuple[str, list[str | Path]]]:
         jobs = str(max(2, min(8, os.cpu_count() or 2)))
         sources = [path for path in ("kgen", "tests", "quickstart.py") if (ROOT / path).exists()]
         return [
+            ("run the tests", [PYTHON, "-m", "pytest", "-n", jobs, "-q"]),
             ("lint", [PYTHON, "-m", "ruff", "check", *sources]),
             ("check formatting", [PYTHON, "-m", "ruff", "format", "--check", *sources]),
             ("check types", [PYTHON, "-m", "mypy"]),
-            ("run the tests", [PYTHON, "-m", "pytest", "-n", jobs, "-q"]),
         ]
     return []
 

@@ -37,13 +37,17 @@ CACHE_DIR = Setting(
 )
 HIPCC = Setting("KGEN_HIPCC", "path of the hipcc or clang++ to use, instead of looking for one")
 CC = Setting("KGEN_CC", "C compiler for the emulator's engine, instead of looking for one")
+EMU_ARCH = Setting(
+    "KGEN_EMU_ARCH", "targets of the emulated HIP runtime, with commas; set: kgen's hip device is emulated, GPU or not"
+)
+EMU_VERBOSE = Setting("KGEN_EMU_VERBOSE", "1: the emulated HIP runtime names every function it does not have")
 FAST_SKINNY_GEMM = Setting(
     "KGEN_FAST_SKINNY_GEMM", "1: split-K families may add with atomics, so results depend on the order of arrival"
 )
 
-_deterministic: bool | None = None
+SETTINGS = (ARCH, BUILD_DIR, CACHE_DIR, HIPCC, CC, EMU_ARCH, EMU_VERBOSE, FAST_SKINNY_GEMM)
 
-SETTINGS = (ARCH, BUILD_DIR, CACHE_DIR, HIPCC, CC, FAST_SKINNY_GEMM)
+_deterministic: bool | None = None
 
 
 def settings() -> Iterator[tuple[Setting, str | None]]:

@@ -16,7 +16,8 @@ from typing import Any
 from kgen.bench.ceilings import ReadFloor
 from kgen.bench.contest import Contest, contest
 from kgen.bench.timing import ROUNDS, compare, weight_sets
-from kgen.errors import KgenError
+from kgen.errors import KgenError, MissingPieceError
+from kgen.spec.base import Dtype
 from kgen.spec.problem import GemmShape
 
 
@@ -61,7 +62,7 @@ class BenchCase:
 def bench_family(
     family: str,
     shapes: Iterable[GemmShape],
-    dtypes: Sequence[str] = ("bf16",),
+    dtypes: Sequence[Dtype] = ("bf16",),
     *,
     kernel: str | None = None,
     rounds: int = ROUNDS,
@@ -69,13 +70,13 @@ def bench_family(
 ) -> Iterator[BenchCase]:
     """Time a family's op, or one kernel by name in place of the table's pick, on the current library's GPU.
 
-    Raises KgenError if the loaded library is not on a GPU, or if a result is wrong (nothing wrong is ever timed).
+    Raises MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing wrong is ever timed).
     """
     from kgen.runtime import session
 
     library = session.current()
     if library.driver.device.tensors != "cuda":
-        raise KgenError(
+        raise MissingPieceError(
             f"times need a GPU; the library is on {library.driver.device}\n  try: `kgen check` for the emulator"
         )
     floor = ReadFloor(library.driver)
@@ -93,7 +94,7 @@ def _bench_case(
     floors: dict[tuple[int, int], float],
     family: str,
     shape: GemmShape,
-    dtype: str,
+    dtype: Dtype,
     name: str | None,
     rounds: int,
 ) -> BenchCase:

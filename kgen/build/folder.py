@@ -165,8 +165,8 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise disk_full(path) from error
         if error.errno in _DENIED:
             raise MissingPieceError(
-                f"{error.filename or path}: cannot be written: {error.strerror}\n"
-                "  try: another folder (KGEN_BUILD_DIR), or make this one writable"
+                f"the build in {path} stopped at {error.filename or path}: {error.strerror}\n"
+                "  try: another build folder (KGEN_BUILD_DIR), or make this one writable"
             ) from error
         raise
 

@@ -47,7 +47,7 @@ def plan_build(arch: str, specs: Iterable[KernelSpec], tools: Toolchain, have: C
     """Decide what must be compiled for `specs`, all of one target; equal specs collapse.
 
     `have` holds the names of code objects that are there and whole. A variant whose object file is among them is skipped: the name
-    carries the key, and the key covers source, flags and compiler, so file times never matter.
+    carries the key, and the key covers source, flags and compiler, so file times never matter. Raises KgenError for a broken template.
     """
     wanted = {}
     for spec in specs:

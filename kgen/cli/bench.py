@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ from kgen.cli.progress import Counting
 from kgen.errors import Problem, SpecError
 
 if TYPE_CHECKING:
+    from kgen.spec.base import Dtype
     from kgen.spec.problem import GemmShape
 
 app = command_group("Time kernels on the GPU that is here, or the build.", invoke_without_command=True)
@@ -56,7 +57,7 @@ def kernels(
     if launch:
         _print_launch(bench_launch(), as_json)
         return
-    kinds = dtype or ["bf16"]
+    kinds = [_dtype(word) for word in dtype or ["bf16"]]
     done: list[dict[str, Any]] = []
     total = len(wanted) * len(kinds)
     with Counting("bench") as bar:
@@ -99,6 +100,16 @@ def _row(case: dict[str, Any]) -> dict[str, Any]:
     return case | {"floor": case["floor_us"], "GB/s": case["gbs"]} | peers
 
 
+def _dtype(word: str) -> Dtype:
+    """An element type as the user spelled it; SpecError lists the known ones."""
+    from kgen.spec.base import Dtype
+
+    for known in get_args(Dtype):
+        if word == known:
+            return known
+    raise SpecError("unknown element type", [Problem(("dtype",), repr(word), " or ".join(get_args(Dtype)))])
+
+
 def _print_launch(costs: dict[str, float], as_json: bool) -> None:
     if as_json:
         show.print_json(costs)
@@ -106,6 +117,23 @@ def _print_launch(costs: dict[str, float], as_json: bool) -> None:
         show.print_table(
             [{"us per call": value, "what": name} for name, value in costs.items()], ("us per call", "what")
         )
+
+
+@app.command("host")
+def bench_host(
+    arch: OneArch = None,
+    calls: Annotated[int, typer.Option(min=1, help="Calls in one timed run.")] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """What a launch costs the host on an AMD GPU, without one: the hip driver over a HIP runtime that checks launches and runs nothing."""
+    from kgen.bench.launch_host import measure_host
+
+    costs = measure_host(arch, calls)
+    if as_json:
+        show.print_json(costs.as_dict())
+        return
+    show.print_table(costs.rows(), ("us per call", "beyond hip-python", "what"))
+    print(f"hip-python {costs.hip_python}; the bar is {costs.BAR_US:g} us a launch beyond hip-python's own call")
 
 
 @app.command("build")

@@ -91,7 +91,10 @@ def _print_one(kernel: _Loaded, full: bool, as_json: bool) -> None:
     print(f"{report.arch}  {report.symbol}")
     print("  " + "  ".join(f"{name} {getattr(report.resources, name)}" for name in RESOURCES))
     print(f"  {report.instructions} instructions: " + _counts(report.categories))
-    print("  " + ", ".join(f"{name} {value}" for name, value in report.counts.items()))
+    print("  " + _counts(report.counts))
+    print(
+        "  opcodes: " + _counts(dict(report.opcodes.most_common(TOP))) + (", ..." if len(report.opcodes) > TOP else "")
+    )
     if report.loop is None:
         print("no hot loop: nothing here multiplies in a loop")
     else:
@@ -100,6 +103,7 @@ def _print_one(kernel: _Loaded, full: bool, as_json: bool) -> None:
         print(f"hot loop: {loop.instructions} instructions for {loop.lane_macs:g} multiply-adds of a lane{about}")
         print(f"  {loop.per_lane_mac:.3f} instructions per multiply-add of a lane")
         print("  " + _counts(loop.categories))
+        print("  opcodes: " + _counts(dict(loop.opcodes.most_common())))
     _print_code(kernel, full)
 
 
@@ -144,5 +148,5 @@ def _delta(a: Any, b: Any) -> str:
     return f"{b - a:+.4g}"
 
 
-def _counts(table: Mapping[str, int]) -> str:
+def _counts(table: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {count}" for name, count in table.items())

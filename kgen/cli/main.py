@@ -16,11 +16,13 @@ from typer.core import TyperGroup
 
 from kgen import __version__
 from kgen.cli.options import command_group
-from kgen.errors import KgenError
+from kgen.errors import KgenError, MissingPieceError
 
 USAGE_EXIT = 2  # what typer ends with when the words on the command line make no sense; ours is 1
 STOPPED = 130
 DEBUG = "--debug"
+EXTRAS = {"torch": "torch", "numpy": "emu", "tinygrad": "emu", "safetensors": "demo", "hip": "hip", "cuda": "cuda"}
+"""Package -> the extra of kgen that brings it."""
 COMMANDS = (
     "build",
     "render",
@@ -30,6 +32,7 @@ COMMANDS = (
     "check",
     "run",
     "bench",
+    "emu",
     "doctor",
     "toolchain",
     "spec",
@@ -89,32 +92,46 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit code. Errors that kgen raises on purpose are printed as their message alone."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = DEBUG in words
+    ours = words.index("--") if "--" in words else len(words)  # what follows belongs to another program
+    debug = DEBUG in words[:ours]
     try:
-        app([word for word in words if word != DEBUG], prog_name="kgen")
+        app([word for word in words[:ours] if word != DEBUG] + words[ours:], prog_name="kgen")
     except SystemExit as end:
         return _code(end)
-    except KgenError as error:
-        if debug:
-            raise
-        _complain(error)
-        return error.exit_code
     except KeyboardInterrupt:
         print("\nkgen: stopped", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        known = _as_ours(error)
+        if debug or known is None:
+            raise
+        sys.stdout.flush()
+        print(f"{type(known).__name__}: {known}", file=sys.stderr)
+        return known.exit_code
     return 0
 
 
+def _as_ours(error: Exception) -> KgenError | None:
+    """The error as the user sees it; None for a slip of ours, which keeps its traceback."""
+    if isinstance(error, KgenError):
+        return error
+    if isinstance(error, OSError):  # a folder that cannot be made, a disk that is gone
+        return MissingPieceError(str(error))
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in ("", "kgen"):
+        return None
+    extra = EXTRAS.get(package)
+    cure = f'pip install "kgen[{extra}]"' if extra else f"pip install {package}"
+    return MissingPieceError(f"this needs the package {package}, which is not installed\n  try: {cure}")
+
+
 def _code(end: SystemExit) -> int:
+    if getattr(end, "of_program", False):  # `kgen emu` hands on how its program ended
+        return int(end.code or 0)
     code = end.code if isinstance(end.code, int) else int(bool(end.code))
     if code == STOPPED:
         print("\nkgen: stopped", file=sys.stderr)
     return 1 if code == USAGE_EXIT else code
-
-
-def _complain(error: KgenError) -> None:
-    sys.stdout.flush()
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)

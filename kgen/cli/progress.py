@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ class Counting:
         self._bar: Any = None
         self._task: Any = None
         self._said = 0
+        self._begun = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -32,7 +34,9 @@ class Counting:
             self._bar.stop()
 
     def step(self, done: int, total: int, what: str = "", seconds_left: float | None = None) -> None:
-        """`done` of `total` pieces are done, `what` the last of them."""
+        """`done` of `total` pieces are done, `what` the last of them; the time left is reckoned from the pace so far unless it is given."""
+        if seconds_left is None and done:
+            seconds_left = (time.monotonic() - self._begun) / done * (total - done)
         if self._terminal:
             self._draw(done, total, what)
         elif total and done * STEPS // total > self._said:

@@ -15,6 +15,7 @@ COLUMNS = (
     "agpr",
     "sgpr",
     "lds_bytes",
+    "lds_expr",
     "scratch_bytes",
     "vgpr_spills",
     "occupancy",
@@ -24,6 +25,7 @@ COLUMNS = (
 )
 HEADS = {
     "lds_bytes": "LDS",
+    "lds_expr": "at launch",
     "scratch_bytes": "scratch",
     "vgpr_spills": "spills",
     "occupancy": "waves/SIMD",
@@ -34,6 +36,7 @@ HEADS = {
     "agpr": "AGPR",
     "sgpr": "SGPR",
 }
+LAUNCH = {"0": None}  # nothing comes on top of the static LDS
 
 
 def report(arch: Arches = None, family: Families = None, as_json: AsJson = False) -> None:
@@ -59,7 +62,7 @@ def print_entries(rows: list[dict[str, Any]]) -> None:
     """The resource table; kernels that failed are named below it."""
     done = [row for row in rows if row["status"] == "ok"]
     columns = [name for name in COLUMNS if name != "agpr" or any(row["agpr"] for row in done)]
-    show.print_table(done, columns, HEADS)
+    show.print_table([row | {"lds_expr": LAUNCH.get(row["lds_expr"], row["lds_expr"])} for row in done], columns, HEADS)
     for row in rows:
         if row["status"] != "ok":
             print(f"failed: {row['name']}")

@@ -57,8 +57,8 @@ def run_demo(
     tokeniser = WordPiece(checkpoint.vocabulary)
     tokens = [tokeniser.encode(text, checkpoint.config.max_position_embeddings) for text in sentences]
     count = sum(map(len, tokens))
-    emulated = place.kind == "emu"
-    watched = "bounds of every access, unwritten registers" + (", LDS races" if races else "")
+    emulated = place.tensors == "cpu"
+    watched = "every access to the byte, NaN in unwritten registers and LDS" + (", LDS races" if races else "")
     result = DemoResult(
         str(place), library.arch, watched if emulated else "none: the GPU runs free", list(sentences), count
     )
@@ -117,7 +117,7 @@ def _one_pass(
 @contextlib.contextmanager
 def _watching(library: Library, races: bool) -> Iterator[Any]:
     """The emulator's log with its checks on; None on a GPU."""
-    if library.driver.device.kind != "emu":
+    if library.driver.device.tensors != "cpu":
         yield None
         return
     from kgen.emu import Options

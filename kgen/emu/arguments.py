@@ -24,6 +24,8 @@ def dim3(value: int | Sequence[int], what: str) -> Dim3:
     if not 1 <= len(sizes) <= 3 or any(not 1 <= v < 1 << 31 for v in sizes):
         raise ArgumentError(f"{what} is {value!r}; one to three sizes of at least 1 are allowed")
     x, y, z = (*sizes, 1, 1)[:3]
+    if x * y * z >= 1 << 48:
+        raise ArgumentError(f"{what} is {value!r}, {x * y * z} in all; fewer than 2**48 are allowed")
     return x, y, z
 
 

@@ -8,6 +8,7 @@ kgen offer (`offers.offer_compiler`), with a linker beside them; the `ziglang` p
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shlex
 import shutil
@@ -35,6 +36,7 @@ FLAGS = (
     "-fno-sanitize=all",
     "-w",
 )
+LOG = logging.getLogger(__name__)
 OPTIMISE = {"generic.c": "-O1", "matrix.c": "-O3", "run.c": "-O3", "scheduler.c": "-O2"}
 
 
@@ -45,15 +47,18 @@ def candidates() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
     found += offered()
     found += [
-        (str(path),) for path in sorted(settings.cache_dir().glob("toolchain/**/bin/clang")) if os.access(path, os.X_OK)
+        (str(path),) for path in sorted(settings.cache_dir().glob("toolchain/*/bin/clang")) if os.access(path, os.X_OK)
     ]
     if importlib.util.find_spec("ziglang"):
         found.append((sys.executable, "-m", "ziglang", "cc"))
     return found
 
 
-def build(sources: Path, units: Sequence[str], ops: str, target: Path) -> None:
+def build(sources: Path, units: Sequence[str], ops: str, target: Path, link: Sequence[str] = ()) -> None:
     """Compile `units` into the shared library `target`, moved into place whole.
+
+    ops   text of the generated header ops.h
+    link  further words for the linker
 
     Raises MissingPieceError when no compiler is there or none of them could build the engine; the message has each one's words.
     """
@@ -64,7 +69,8 @@ def build(sources: Path, units: Sequence[str], ops: str, target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
             Path(folder, "ops.h").write_text(ops)
             for command in commands:
-                if words := _attempt(command, sources, units, Path(folder)):
+                LOG.info("building %s with %s, once", target.name, shlex.join(command))
+                if words := _attempt(command, sources, units, Path(folder), link):
                     said.append(f"{shlex.join(command)}: {words}")
                 else:
                     seal(Path(folder, "engine.so"))
@@ -85,14 +91,24 @@ def build(sources: Path, units: Sequence[str], ops: str, target: Path) -> None:
     )
 
 
-def _attempt(command: Sequence[str], sources: Path, units: Sequence[str], folder: Path) -> str:
+def _attempt(command: Sequence[str], sources: Path, units: Sequence[str], folder: Path, link: Sequence[str]) -> str:
     """Try to build engine.so in `folder`; returns what the compiler said when it failed, "" when it worked."""
     native = _native(command)
 
     def compile_unit(unit: str) -> str:
         out = folder / Path(unit).with_suffix(".o")
         return _run(
-            [*command, *FLAGS, *native, OPTIMISE[unit], f"-I{folder}", "-c", str(sources / unit), "-o", str(out)]
+            [
+                *command,
+                *FLAGS,
+                *native,
+                OPTIMISE.get(unit, "-O2"),
+                f"-I{folder}",
+                "-c",
+                str(sources / unit),
+                "-o",
+                str(out),
+            ]
         )
 
     with ThreadPoolExecutor(len(units)) as pool:
@@ -101,7 +117,7 @@ def _attempt(command: Sequence[str], sources: Path, units: Sequence[str], folder
     objects = [str(folder / Path(unit).with_suffix(".o")) for unit in units]
     words = ""
     for linker in ((), ("-fuse-ld=lld",)):
-        words = _run([*command, "-shared", "-nostdlib", *linker, *objects, "-o", str(folder / "engine.so")])
+        words = _run([*command, "-shared", "-nostdlib", *linker, *link, *objects, "-o", str(folder / "engine.so")])
         if not words:
             return ""
     return words

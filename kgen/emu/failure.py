@@ -36,7 +36,7 @@ def error(launch: Launch, kernel: KernelInfo, program: Program, mappings: Sequen
             if f.code == UNSUPPORTED
             else f"has an unsupported modifier or mode ({f.addr:#x}, {f.size})"
         )
-        return errors.UnsupportedInstruction(f"{spot}: instruction {name} {why} ({text}; bytes {raw})")
+        return errors.UnsupportedInstruction(f"{spot}: instruction {name} {why} ({text or name}; bytes {raw})")
     if f.code == TRAP:
         return errors.KernelTrap(f"{spot}: s_trap {f.addr} (assert, __builtin_trap or unreachable code)")
     if f.code == WMMA_DUP:

@@ -8,6 +8,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kgen.emu import failure, library
 from kgen.emu.arguments import Dim3, packet, segment
@@ -16,7 +17,8 @@ from kgen.emu.errors import ArgumentError
 from kgen.emu.memory import Mapping, table
 from kgen.emu.options import MemoryCounts, Options, Stats
 from kgen.emu.program import Program
-from kgen.emu.structs import ARCH_IDS, LAUNCH_DECODE, LAUNCH_DONE, ORDERS, Launch
+from kgen.emu.structs import ARCH_IDS, LAUNCH_AGAIN, LAUNCH_DECODE, LAUNCH_DONE, ORDERS, USER_SGPRS, Launch
+from kgen.errors import CodeObjectError
 
 QUANTUM = 1000  # instructions; when work-groups wait for each other and no quantum was asked for
 DYNAMIC_STACK = 16384  # bytes of scratch per lane for kernels whose stack the compiler could not bound
@@ -42,6 +44,17 @@ def check(image: Image, kernel: KernelInfo, block: Dim3, lds_bytes: int, options
             raise ArgumentError(f"option {name} is {value}; at least 1 is allowed")
 
 
+@dataclass(frozen=True)
+class _Segments:
+    """The launch's own memory: kernarg segment and dispatch packet, at their own addresses."""
+
+    kernarg: bytearray
+    kernarg_at: int
+    packet_at: int
+    mappings: tuple[Mapping, ...]
+    keep: tuple[object, ...]
+
+
 def run(
     program: Program,
     kernel: KernelInfo,
@@ -59,22 +72,67 @@ def run(
     if program.index(entry) < 0:
         program.decode(entry)
         program.save()
+    own = _segments(image, kernel, kernarg, grid, block, lds_bytes)
+    everything = [*mappings, *own.mappings]
+    regions = table(everything)
+    record = _record(program, kernel, own, entry, lds_bytes)
+    record.regions, record.nregions = c.addressof(regions), len(everything)
+    record.grid[:], record.block[:] = grid, block
+    _set_options(record, options, program)
+    counts = (c.c_uint64 * (record.ninsns if options.count_ops else 1))()
+    record.counts = c.addressof(counts) if options.count_ops else None
+    start = time.perf_counter()
+    try:
+        while (state := engine.kgen_emu_run(record)) in (LAUNCH_DECODE, LAUNCH_AGAIN):
+            if state == LAUNCH_DECODE:
+                program.decode(record.decode_pc - image.base)
+        if state != LAUNCH_DONE:
+            raise failure.error(record, kernel, program, everything)
+    finally:
+        engine.kgen_emu_end(record)
+        program.save()
+    seconds = time.perf_counter() - start
+    t = record.traffic
+    traffic = (t.loaded, t.stored, t.lines64, t.lines128, t.accesses, t.lds_accesses, t.lds_conflicts)
+    return Stats(
+        kernel=kernel.name,
+        target=image.target,
+        instructions=record.instructions,
+        waves=record.waves,
+        groups=record.groups,
+        seconds=seconds,
+        threads=record.threads,
+        ops=_by_name(program, counts) if options.count_ops else Counter(),
+        memory=MemoryCounts(*traffic) if options.count_memory else None,
+    )
+
+
+def _private_bytes(kernel: KernelInfo) -> int:
+    return kernel.private_size + (DYNAMIC_STACK if kernel.meta.get(".uses_dynamic_stack") else 0)
+
+
+def _segments(image: Image, kernel: KernelInfo, kernarg: bytes, grid: Dim3, block: Dim3, lds_bytes: int) -> _Segments:
     arguments = segment(kernel, kernarg, grid, block, lds_bytes)
-    private = kernel.private_size + (DYNAMIC_STACK if kernel.meta.get(".uses_dynamic_stack") else 0)
-    lds = kernel.group_size + lds_bytes
     kernarg_host = (c.c_uint8 * len(arguments)).from_buffer(arguments)
     kernarg_at = c.addressof(kernarg_host)
-    dispatch = packet(grid, block, private, lds, image.base + kernel.descriptor, kernarg_at)
+    lds, descriptor = kernel.group_size + lds_bytes, image.base + kernel.descriptor
+    dispatch = packet(grid, block, _private_bytes(kernel), lds, descriptor, kernarg_at)
     packet_host = c.create_string_buffer(dispatch, len(dispatch))
-    everything = [
-        *mappings,
+    packet_at = c.addressof(packet_host)
+    mappings = [
         Mapping(kernarg_at, len(arguments), kernarg_at, False, "kernarg segment"),
-        Mapping(c.addressof(packet_host), len(dispatch), c.addressof(packet_host), False, "dispatch packet"),
+        Mapping(packet_at, len(dispatch), packet_at, False, "dispatch packet"),
     ]
     for s in image.segments:
         at = image.base + s.address
-        everything.append(Mapping(at, s.size, at, s.writable, f"code object +{s.address:#x}"))
-    regions = table(everything)
+        mappings.append(Mapping(at, s.size, at, s.writable, f"code object +{s.address:#x}"))
+    return _Segments(arguments, kernarg_at, packet_at, tuple(mappings), (kernarg_host, packet_host))
+
+
+def _record(program: Program, kernel: KernelInfo, own: _Segments, entry: int, lds_bytes: int) -> Launch:
+    """What the engine has to know about the program and the kernel."""
+    image, private = program.image, _private_bytes(kernel)
+    vgprs, agprs = registers(kernel, image.family)
     record = Launch(
         arch=ARCH_IDS[image.family],
         fnuz=image.target.startswith("gfx94"),
@@ -82,49 +140,26 @@ def run(
         code_words=image.code.size // 4,
         pcmap=c.addressof(program.pcmap),
         insns=c.addressof(program.insns),
-        regions=c.addressof(regions),
-        nregions=len(everything),
         ninsns=len(program.insns),
         entry=image.base + entry,
         wave_size=kernel.wave_size,
-        lds_size=lds,
+        vgprs=vgprs,
+        agprs=agprs,
+        mode=_mode(kernel),
+        lds_size=kernel.group_size + lds_bytes,
         priv_size=private,
         dims=kernel.rsrc2 >> 11 & 3,
         group_ids=kernel.rsrc2 >> 7 & 7,
         first_id=kernel.rsrc2 >> 1 & 31,
-        mode=_mode(kernel),
-        grid=grid,
-        block=block,
     )
-    record.vgprs, record.agprs = registers(kernel, image.family)
-    user = user_sgprs(kernel, c.addressof(packet_host), kernarg_at, private, arguments)
+    user = user_sgprs(kernel, own.packet_at, own.kernarg_at, private, own.kernarg)
+    if len(user) > USER_SGPRS:
+        raise CodeObjectError(f"kernel {kernel.name} wants {len(user)} user SGPRs; there are at most {USER_SGPRS}")
     record.nuser, record.user[: len(user)] = len(user), user
-    _set_options(record, options, program, grid)
-    if options.count_ops:
-        counts = (c.c_uint64 * record.ninsns)()
-        record.counts = c.addressof(counts)
-    start = time.perf_counter()
-    try:
-        while (state := engine.kgen_emu_run(record)) == LAUNCH_DECODE:
-            program.decode(record.decode_pc - image.base)
-        if state != LAUNCH_DONE:
-            raise failure.error(record, kernel, program, everything)
-    finally:
-        engine.kgen_emu_end(record)
-        program.save()
-    stats = Stats(kernel.name, image.target, record.instructions, record.waves, record.groups, threads=record.threads)
-    stats.seconds = time.perf_counter() - start
-    if options.count_ops:
-        stats.ops = _by_name(program, counts)
-    if options.count_memory:
-        t = record.traffic
-        stats.memory = MemoryCounts(
-            t.loaded, t.stored, t.lines64, t.lines128, t.accesses, t.lds_accesses, t.lds_conflicts
-        )
-    return stats
+    return record
 
 
-def _set_options(record: Launch, options: Options, program: Program, grid: Dim3) -> None:
+def _set_options(record: Launch, options: Options, program: Program) -> None:
     name, _, seed = options.schedule.partition(":")
     try:
         record.seed = int(seed or 0)
@@ -136,7 +171,7 @@ def _set_options(record: Launch, options: Options, program: Program, grid: Dim3)
     record.concurrent = options.concurrent
     record.quantum = options.quantum or (QUANTUM if options.concurrent > 1 else 0)
     record.limit = options.max_instructions
-    groups = grid[0] * grid[1] * grid[2]
+    groups = record.grid[0] * record.grid[1] * record.grid[2]
     if options.threads is not None:
         threads = options.threads
     elif groups == 1 or options.concurrent > 1 or program.global_atomics:
@@ -191,7 +226,7 @@ def user_sgprs(
     return out
 
 
-def _by_name(program: Program, counts: Sequence[int]) -> Counter[str]:
+def _by_name(program: Program, counts: c.Array[c.c_uint64]) -> Counter[str]:
     out: Counter[str] = Counter()
     for index, item in enumerate(program.items):
         if item is not None and counts[index]:

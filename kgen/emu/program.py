@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes as c
 import mmap
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
 from kgen.emu import library, programcache
@@ -20,7 +19,7 @@ JUMPS = ("S_BRANCH", "S_CBRANCH_", "S_CALL_B64")
 
 
 class Item(NamedTuple):
-    """One instruction: address in the image, mnemonic, text, and the engine's records (two for a dual instruction)."""
+    """One instruction: address in the image, mnemonic, text if it cannot be run, and the engine's records (two for a dual one)."""
 
     address: int
     name: str
@@ -40,7 +39,6 @@ class Program:
         self.items: list[Item | None] = []  # by record index; the second record of a pair has None
         self._code = image.code
         self._digest = digest
-        self._decoder: Callable[[bytes], tuple[list[Insn], str, str]] | None = None
         self._specialise = True
         self.global_atomics = False  # whether any decoded instruction is an atomic on something other than LDS
         self._lock = threading.RLock()
@@ -117,12 +115,10 @@ class Program:
         return out
 
     def _decode_one(self, address: int, end: int) -> Item:
-        from kgen.emu.decode import LONGEST, Decoder
+        from kgen.emu.decode import LONGEST, decoder
 
-        if self._decoder is None:
-            self._decoder = Decoder(self.image.family)
         data = bytes(self.image.bytes[address : min(address + LONGEST, end + FETCH)]).ljust(LONGEST, b"\0")
-        records, name, text = self._decoder(data)
+        records, name, text = decoder(self.image.family)(data)
         return Item(address, name, text, b"".join(bytes(record) for record in records))
 
     def _add(self, item: Item) -> None:

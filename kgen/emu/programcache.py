@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kgen import settings
 from kgen.emu import library
 from kgen.emu.structs import Insn
 
-MAGIC = b"kgen program 1\n"
+MAGIC = b"kgen program 2\n"
 
 
 @functools.cache
@@ -52,8 +53,8 @@ def read(digest: str) -> list[tuple[int, str, str, bytes]]:
         head, payload = data[: len(MAGIC) + 32], data[len(MAGIC) + 32 :]
         if head != MAGIC + hashlib.sha256(payload).digest():
             return []
-        items = [tuple(item) for item in msgpack.unpackb(payload)]
-    except (OSError, ValueError, TypeError, msgpack.exceptions.UnpackException):
+        items = [tuple(item) for item in msgpack.unpackb(zlib.decompress(payload))]
+    except (OSError, ValueError, TypeError, zlib.error, msgpack.exceptions.UnpackException):
         return []
     size = len(bytes(Insn()))
     return items if all(len(item) == 4 and len(item[3]) in (size, 2 * size) for item in items) else []
@@ -63,7 +64,7 @@ def write(digest: str, items: Iterable[Sequence[object]]) -> None:
     """Keep a code object's instructions; a reader sees the old file or the whole new one. A cache that cannot be written is no error."""
     import msgpack
 
-    payload = msgpack.packb([list(item) for item in items])
+    payload = zlib.compress(msgpack.packb([list(item) for item in items]), 1)
     target = path(digest)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

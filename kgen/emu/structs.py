@@ -6,7 +6,7 @@ import ctypes as c
 
 ARCH_IDS = {"rdna3": 0, "rdna4": 1, "cdna": 2}
 CLS_S, CLS_V, CLS_MEM, CLS_VOPD, CLS_BAD = range(5)
-LAUNCH_DONE, LAUNCH_FAILED, LAUNCH_DECODE = range(3)
+LAUNCH_DONE, LAUNCH_FAILED, LAUNCH_DECODE, LAUNCH_AGAIN = range(4)
 ORDERS = {"linear": 0, "reverse": 1, "random": 2}
 USER_SGPRS = 64
 

@@ -6,6 +6,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+import jinja2
+
+from kgen.errors import KgenError
 from kgen.render.environment import environment
 from kgen.spec.base import KernelSpec
 
@@ -26,7 +29,12 @@ class Source:
 
 
 def render(spec: KernelSpec) -> Source:
-    """The HIP source of a spec. Pure: the same spec gives the same bytes. Undefined template names raise."""
-    text = environment().get_template(spec.template).render(spec=spec, arch=spec.facts)
+    """The HIP source of a spec. Pure: the same spec gives the same bytes. Raises KgenError for a broken template, with its name."""
+    try:
+        text = environment().get_template(spec.template).render(spec=spec, arch=spec.facts)
+    except jinja2.TemplateError as error:
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        place = getattr(error, "name", None) or spec.template
+        raise KgenError(f"template {place}{line}: {error}\n  met when rendering {spec.name} for {spec.arch}") from error
     text = re.sub(r"\n{3,}", "\n\n", text)
     return Source(spec.name, spec.arch, text, hashlib.sha256(text.encode()).hexdigest())

@@ -10,13 +10,9 @@ writable. What a launch is watched for (races, poison, counts) is set around the
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kgen.emu.watch import EmulationLog, emulation, present_options, record
 from kgen.errors import MissingPieceError, SpecError
 from kgen.runtime.arguments import ArgumentLayout
 from kgen.runtime.driver import Device, LaunchCall
@@ -26,58 +22,10 @@ from kgen.spec.base import Launch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from kgen.emu import Options, Region, Stats
+    from kgen.emu import Region
 
 Answer = TypeVar("Answer")
-
-
-@dataclass
-class EmulationLog:
-    """What the launches inside an `emulation` did: one `Stats` per launch in order, and their sums."""
-
-    launches: list[Stats] = field(default_factory=list)
-
-    @property
-    def instructions(self) -> int:
-        """Wave instructions of all launches."""
-        return sum(stats.instructions for stats in self.launches)
-
-    @property
-    def seconds(self) -> float:
-        """Host time inside the emulator."""
-        return sum(stats.seconds for stats in self.launches)
-
-    @property
-    def ops(self) -> Counter[str]:
-        """Executed wave instructions by mnemonic; empty unless the options count them."""
-        return sum((stats.ops for stats in self.launches), Counter())
-
-    @property
-    def kernels(self) -> Counter[str]:
-        """Launches by kernel name."""
-        return Counter(stats.kernel for stats in self.launches)
-
-
-_lock = threading.Lock()
-_watching: list[tuple[Options, EmulationLog]] = []
-
-
-@contextlib.contextmanager
-def emulation(options: Options | None = None) -> Iterator[EmulationLog]:
-    """Run emulated launches with `options` and log them, in every thread of the process until the block ends.
-
-    Blocks nest: the innermost options hold, every log gets the launch.
-    """
-    from kgen.emu import Options
-
-    entry = (options or Options(), EmulationLog())
-    with _lock:
-        _watching.append(entry)
-    try:
-        yield entry[1]
-    finally:
-        with _lock:
-            _watching[:] = [other for other in _watching if other[1] is not entry[1]]
+__all__ = ["EmuDriver", "EmulationLog", "emulation", "regions_of"]
 
 
 class EmuDriver:
@@ -108,15 +56,10 @@ class EmuDriver:
 
     def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
         """A launch as one call, which returns when the kernel is done."""
-        from kgen.emu import Options
-
         module, symbol = function
-        plain = Options()
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
             regions = regions_of(layout, tensors)
-            with _lock:
-                options = _watching[-1][0] if _watching else plain
             stats = module.launch(
                 symbol,
                 geometry.grid,
@@ -124,11 +67,9 @@ class EmuDriver:
                 layout.struct.pack(*values),
                 regions,
                 geometry.lds_bytes,
-                options,
+                present_options(),
             )
-            with _lock:
-                for _, log in _watching:
-                    log.launches.append(stats)
+            record(stats)
 
         return launch
 

@@ -14,7 +14,7 @@ from kgen.runtime.arguments import ArgumentLayout
 from kgen.runtime.driver import Driver
 from kgen.runtime.launch import Count, Kernel, argument_problem
 from kgen.runtime.workspace import pool_of
-from kgen.spec.arch import arch_facts
+from kgen.spec.arch import ARCHES, arch_facts
 from kgen.spec.base import KernelSpec
 from kgen.spec.problem import GemmShape
 from kgen.spec.registry import spec_from_name
@@ -33,14 +33,11 @@ class Library:
         self.folder, self.driver = folder, driver
         self.manifest: Manifest = load_manifest(folder)
         if self.manifest.arch != driver.device.arch:
-            raise WrongArchError(
-                f"{folder}: built for {self.manifest.arch}, the device is {driver.device}\n"
-                f"  try: `kgen build --arch {driver.device.arch}`, or the emulator: kgen.load({self.manifest.arch!r}, device='emu')"
-            )
+            raise _wrong_arch(folder, self.manifest.arch, driver)
         self.torch_answered: dict[str, Count] = {}
         self._lock = threading.RLock()
         self._kernels: dict[str, Kernel] = {}
-        self._modules: dict[str, Any] = {}  # by digest: twins share one module
+        self._modules: dict[str, Any] = {}  # by the file's digest
         self._pickers: dict[str, Picker] = {}
 
     @property
@@ -160,3 +157,12 @@ class Library:
         if spec.lds_expr == "0":
             return 0
         return max(0, self.driver.device.lds_per_group - resources.lds_bytes)
+
+
+def _wrong_arch(folder: Path, arch: str, driver: Driver) -> WrongArchError:
+    """The error for a folder of another target than the device's, with what would do."""
+    cures = [f"`kgen build --arch {driver.device.arch}`"] if driver.device.arch in ARCHES else []
+    if arch_facts(arch).vendor == "amd":
+        cures.append(f"the emulator: kgen.load({arch!r}, device='emu')")
+    hint = f"\n  try: {', or '.join(cures)}" if cures else ""
+    return WrongArchError(f"{folder}: built for {arch}, the device is {driver.device}{hint}")

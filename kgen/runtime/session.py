@@ -28,12 +28,12 @@ def load(what: str | os.PathLike[str] | None = None, *, device: Kind | None = No
     """Load built kernels, for all `torch.ops.kgen` calls that follow on that device.
 
     what    a build folder, or a target whose folder is build/TARGET; None: KGEN_ARCH, else the device that is here
-    device  "hip", "cuda" or "emu"; None: the GPU that is here when it is the target, else the emulator for AMD targets
+    device  "hip", "cuda" or "emu"; None: the GPU that is here when it is the target, else the emulator for AMD targets. With KGEN_EMU_ARCH set,
+            "hip" is hip-python over the emulated HIP runtime, on CPU tensors, and is what AMD targets get
 
     Loading again replaces what was loaded for the same device. Raises MissingPieceError when nothing is built or the device is missing,
     WrongArchError when the folder is for another target than the device, ManifestError, SpecError (unknown target).
     """
-    global plans, _latest
     if device is not None and device not in KINDS:
         raise SpecError("no such device", [Problem(("device",), repr(device), ", ".join(KINDS))])
     named = what if what is not None else settings.ARCH.value
@@ -44,8 +44,14 @@ def load(what: str | os.PathLike[str] | None = None, *, device: Kind | None = No
         folder = _folder(named)
         driver = _driver_for(_arch_of(folder), device)
     _require_built(folder, driver.device.arch)
-    library = Library(folder, driver)
-    place = (driver.device.tensors, driver.device.ordinal if driver.device.tensors == "cuda" else -1)
+    return adopt(Library(folder, driver))
+
+
+def adopt(library: Library) -> Library:
+    """Make a library the one that `torch.ops.kgen` calls on its device use, as `load` does with what it loaded."""
+    global plans, _latest
+    device = library.driver.device
+    place = (device.tensors, device.ordinal if device.tensors == "cuda" else -1)
     with _lock:
         for old in [old for old in _libraries if old[0] == place[0]]:
             del _libraries[old]  # kept alive by graphs and calls that still use it
@@ -167,9 +173,16 @@ def _present_driver(device: Kind | None) -> Driver:
     """The driver of the device that is here: a GPU that torch can use, else the emulator for the target that is built."""
     import torch
 
+    if device is None and settings.EMU_ARCH.value:
+        device = "hip"
     kind = device or ("emu" if not torch.cuda.is_available() else "hip" if torch.version.hip else "cuda")
     if kind != "emu":
-        return _make(kind, None, _current_ordinal())
+        driver = _make(kind, None, _current_ordinal())
+        if driver.device.arch not in ARCHES:
+            hint = "kgen.load('gfx1151', device='emu') runs an AMD target in the emulator"
+            problem = Problem(("arch",), str(driver.device), ", ".join(ARCHES), hint)
+            raise SpecError("no kernels are made for the GPU that is here", [problem])
+        return driver
     return _make("emu", _emulated_arch(), -1)
 
 
@@ -190,6 +203,7 @@ def _driver_for(arch: str, device: Kind | None) -> Driver:
     if device is None:
         gpu: Kind = "hip" if vendor == "amd" else "cuda"
         has_gpu = torch.cuda.is_available() and bool(torch.version.hip) == (vendor == "amd")
+        has_gpu |= vendor == "amd" and bool(settings.EMU_ARCH.value)
         device = gpu if has_gpu or vendor == "nvidia" else "emu"
     return _make(device, arch, -1 if device == "emu" else _current_ordinal())
 
@@ -202,6 +216,11 @@ def _current_ordinal() -> int:
 
 def _make(kind: Kind, arch: str | None, ordinal: int) -> Driver:
     """A driver, its module imported only now."""
+    if kind == "hip" and settings.EMU_ARCH.value:
+        from kgen.runtime.emulated_hip import EmulatedHipDriver
+        from kgen.runtime.standin import targets
+
+        return EmulatedHipDriver(arch or targets()[0])
     if kind == "hip":
         from kgen.runtime.hip import HipDriver
 

@@ -143,7 +143,7 @@ class _Job:
                 lock = resolve_again(lock, suites, self.archives, index)
             except ToolchainError as error:
                 raise ToolchainError(f"{error}{self._about_guess(wrong)}") from error
-            self.notes += [f"{gone}: the locked files are gone; taken from the signed index instead", *index.notes]
+            self.notes += [f"{gone}: not in the archive as locked; taken from the signed index instead", *index.notes]
             wrong = self._fetch_all(lock, errors_are_final=True)
         goal = self.root / lock.id
         tree = self.root / f".unpack-{os.getpid()}"

@@ -18,7 +18,7 @@ from kgen.verify.elements import NAN_FP8, POISON, Bits
 if TYPE_CHECKING:
     from kgen.runtime.driver import Driver
 
-GUARD = 512  # elements of NaN around every buffer on a GPU; a multiple of 16 bytes
+GUARD = 512  # elements of NaN around every buffer on a GPU
 OTHER_ORDER = "random:1"
 
 
@@ -120,12 +120,16 @@ class EmulatedDevice:
 
 
 class GpuDevice:
-    """A GPU behind a runtime driver. Buffers lie between NaN guards; what a kernel writes outside its output is found in them."""
+    """A GPU behind a runtime driver. Buffers lie between NaN guards; what a kernel writes outside its output is found in them.
+
+    behind   elements of guard after a buffer. With 0 a buffer ends where its allocation ends, for a memory checker; torch must then be
+             told to allocate each tensor by itself (PYTORCH_NO_CUDA_MEMORY_CACHING=1).
+    """
 
     parallel = False
 
-    def __init__(self, driver: Driver):
-        self.driver = driver
+    def __init__(self, driver: Driver, behind: int = GUARD):
+        self.driver, self.behind = driver, behind
         self.arch, self.cu, self.name = driver.device.arch, driver.device.cu, driver.device.name
 
     def load(self, spec: KernelSpec, image: bytes) -> Any:
@@ -139,32 +143,47 @@ class GpuDevice:
         spec, module = kernel
         function = self.driver.function(module, spec.name, geometry.lds_bytes)
         layout = ArgumentLayout(spec.args)
-        out = self._upload(np.full(shape.N * shape.M, POISON, np.uint16))
-        buffers = {"weight": self._upload(data.weight), "act": self._upload(data.act), "out": out}
-        buffers["bias"] = None if data.bias is None else self._upload(data.bias)
-        buffers |= {name: self._upload(np.array([value], np.float32)) for name, value in _scales(data).items()}
-        scratch = {name: self._upload(array) for name, array in _workspace(spec, shape).items()}
-        buffers |= scratch
+        host = {"weight": data.weight, "act": data.act, "bias": data.bias}
+        host["out"] = np.full(shape.N * shape.M, POISON, np.uint16)
+        host |= {name: np.array([value], np.float32) for name, value in _scales(data).items()}
+        scratch = _workspace(spec, shape)
+        host |= scratch
+        buffers = {name: None if array is None else self._upload(array) for name, array in host.items()}
         values = _values(spec, shape, data, geometry)
         for name, buffer in buffers.items():
-            values[name] = 0 if buffer is None else buffer.data_ptr() + GUARD * buffer.element_size()
-        tensors = tuple(buffers[name] for name, _ in layout.pointers)
+            values[name] = 0 if buffer is None else buffer[0].data_ptr() + buffer[0].element_size() * buffer[1]
+        tensors = tuple(buffer and buffer[0] for buffer in (buffers[name] for name, _ in layout.pointers))
         launch = self.driver.guarded(self.driver.bind(function, geometry, layout))
         launch(self.driver.stream(), tuple(values[arg.name] for arg in spec.args), tensors)
-        whole = out.cpu().numpy().view(np.uint16)
-        if not ((whole[:GUARD] == POISON).all() and (whole[-GUARD:] == POISON).all()):
-            raise LaunchError(f"{spec.name}: wrote outside its output")
-        after = {name: buffer.cpu().numpy()[GUARD:-GUARD] for name, buffer in scratch.items()}
-        _require_rearmed(spec, after)
-        return Ran(whole[GUARD:-GUARD].reshape(shape.N, shape.M))
+        out = self._download(buffers["out"], spec.name).view(np.uint16)
+        _require_rearmed(spec, {name: self._download(buffers[name], spec.name) for name in scratch})
+        return Ran(out.reshape(shape.N, shape.M))
 
-    def _upload(self, data: Any) -> Any:
-        """The elements between guards of a NaN, as integers of their width."""
+    def _upload(self, data: Any) -> tuple[Any, int]:
+        """(tensor, elements of guard before the data). The data starts at a multiple of 16 bytes and the tensor ends at one of 512."""
         import torch
 
-        guard = np.full(GUARD, POISON if data.dtype.itemsize > 1 else NAN_FP8["e4m3fn"], data.dtype)
-        whole = np.concatenate((guard, data, guard)).view(f"i{data.dtype.itemsize}")
-        return torch.from_numpy(whole).to(self.driver.device.torch_name)
+        size = data.dtype.itemsize
+        line, piece = 512 // size, 16 // size
+        front = GUARD + -(data.size + self.behind) % line // piece * piece
+        whole = np.full(front + data.size + self.behind, _guard(data.dtype), data.dtype)
+        whole[front : front + data.size] = data
+        return torch.from_numpy(whole.view(f"i{size}")).to(self.driver.device.torch_name), front
+
+    def _download(self, buffer: Any, kernel: str) -> Any:
+        """The data between its guards, as integers; raises LaunchError when the guards have changed."""
+        tensor, front = buffer
+        whole = tensor.cpu().numpy()
+        end = whole.size - self.behind
+        guard = np.full(1, _guard(np.dtype(f"u{whole.itemsize}")), f"u{whole.itemsize}").view(whole.dtype)[0]
+        if not ((whole[:front] == guard).all() and (whole[end:] == guard).all()):
+            raise LaunchError(f"{kernel}: wrote outside its output")
+        return whole[front:end]
+
+
+def _guard(kind: Any) -> Any:
+    """What surrounds buffers of a type: a NaN of its width."""
+    return {1: NAN_FP8["e4m3fn"], 2: POISON, 4: 0x7FE17FE1}[kind.itemsize]
 
 
 def _scales(data: Operands) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kgen.build.manifest import KernelEntry, load_manifest
+from kgen.build.run import processors
 from kgen.errors import KgenError, WrongArchError
 from kgen.spec.base import KernelSpec
 from kgen.spec.registry import family_class
@@ -91,7 +92,7 @@ def check_manifest(
     wanted = None if names is None else set(names)
     entries = [entry for entry in manifest.kernels if wanted is None or entry.name in wanted]
     found: dict[str, list[CaseResult]] = {}
-    with ThreadPoolExecutor(jobs if device.parallel else 1) as pool:
+    with ThreadPoolExecutor((jobs or processors()) if device.parallel else 1) as pool:
         running = {pool.submit(_check_entry, entry, folder, device, level, options): entry.name for entry in entries}
         for future in as_completed(running):
             found[running[future]] = future.result()

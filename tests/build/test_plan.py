@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import jinja2
+import pytest
+
 from kgen.build.plan import object_file, plan_build
+from kgen.errors import KgenError
 from tests.build.fakes import ARCH, FakeTools, a_spec, some_specs
 
 
@@ -25,3 +29,13 @@ def test_object_files_carry_name_and_key():
     assert object_file("k", "0" * 16, ARCH) == "k-0000000000000000.hsaco"
     assert object_file("k", "0" * 16, "sm_90") == "k-0000000000000000.cubin"
     assert a_spec().name.isidentifier()  # so that it needs no quoting in ninja, shell or file names
+
+
+@pytest.mark.parametrize(("text", "words"), [("{{ nowhere }}", "'nowhere' is undefined"), ("{% if %}", "line 1: ")])
+def test_broken_template_is_named(tools: FakeTools, monkeypatch: pytest.MonkeyPatch, text: str, words: str):
+    env = jinja2.Environment(loader=jinja2.DictLoader({"t.hip.jinja": text}), undefined=jinja2.StrictUndefined)
+    monkeypatch.setattr("kgen.render.source.environment", lambda: env)
+    monkeypatch.setattr(type(a_spec()), "template", "t.hip.jinja")
+    with pytest.raises(KgenError, match=r"(?s)template t.hip.jinja.*met when rendering wvsplitk_") as caught:
+        plan_build(ARCH, some_specs(1), tools, ())
+    assert words in str(caught.value)

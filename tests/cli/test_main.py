@@ -75,6 +75,29 @@ def test_errors_print_their_message_alone_and_end_with_their_code(run: Run, monk
     assert ran.err == f"{type(error).__name__}: {error}\n"
 
 
+def test_a_folder_that_cannot_be_made_is_this_machine_and_no_traceback(run: Run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("KGEN_BUILD_DIR", str(tmp_path / "file" / "below"))
+    ran = run("build", "--arch", "gfx1151")
+    assert ran.code == 2
+    assert str(tmp_path / "file") in ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("package", "cure"), [("numpy", 'pip install "kgen[emu]"'), ("strange", "pip install strange")]
+)
+def test_a_package_that_is_not_installed_is_this_machine_and_has_a_cure(run: Run, monkeypatch, package, cure):
+    def fail(*_):
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr("kgen.cli.shapes.show.print_json", fail)
+    ran = run("shapes", "list", "minilm", "--json")
+    assert ran.code == 2
+    assert f"needs the package {package}" in ran.err
+    assert cure in ran.err
+
+
 def test_debug_shows_where_an_error_comes_from():
     with pytest.raises(SpecError):
         main(["shapes", "list", "no-such-model", "--debug"])

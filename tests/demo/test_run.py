@@ -12,9 +12,12 @@ import torch
 
 from kgen.demo.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from kgen.demo.encoder import Encoder, torch_linear
-from kgen.demo.linears import parts_of
+from kgen.demo.linears import LayerResult, PickResult, parts_of
+from kgen.demo.report import DemoResult, DtypeResult, Similarity
 from kgen.demo.wordpiece import WordPiece
 from kgen.errors import MissingPieceError
+from kgen.spec.problem import GemmShape
+from kgen.verify.accuracy import Verdict
 from tests.cli.conftest import ARCH, Run
 from tests.cli.conftest import run as run  # the fixture
 
@@ -117,3 +120,36 @@ def test_every_linear_layer_of_a_real_model_is_within_tolerance(run: Run, checkp
     assert {pick["shape"]["N"] for pick in bf16["picks"]} == {1, 2, 3}
     assert bf16["instructions"] > 0
     assert bf16["to_torch"] > 0.9999
+
+
+def made_up(verdict: Verdict) -> DemoResult:
+    """A result of one layer, as a run would give it."""
+    layer = LayerResult("bf16", 3, "query", 384, 384, 1, 384, 380, 381, 0.5, [verdict])
+    pick = PickResult("bf16", GemmShape(384, 1, 384), "wvsplitk_bf16_N1_X", 6, "default, not measured", 1, 36576)
+    similar = [Similarity(1, 2, 0.5, 0.5, 0.5)]
+    one = DtypeResult("bf16", [layer], [pick], similar, 0.99, 0.98, 0.97, 1, 36576, 0.1)
+    return DemoResult("a device", ARCH, "everything", ["one", "two"], 9, [one])
+
+
+def test_what_is_printed_names_kernels_errors_and_similarities(run: Run, monkeypatch):
+    result = made_up(Verdict(True, 1e-3, 1e-4, 2e-3, "worst 0.50 of the tolerance"))
+    monkeypatch.setattr("kgen.demo.run.run_demo", lambda *_, **__: result)
+    ran = run("run", "demo", "--arch", ARCH)
+    assert ran.code == 0
+    for words in (
+        "wvsplitk_DTYPE_N1_X",
+        "row 6: default",
+        "98.96%",
+        "36,576 wave instructions",
+        "all within tolerance",
+    ):
+        assert words in ran.out
+
+
+def test_a_layer_beyond_its_tolerance_is_named_and_fails_the_run(run: Run, monkeypatch):
+    result = made_up(Verdict(False, 1.0, 0.1, 2e-3, "500 x the tolerance at (0, 0)"))
+    monkeypatch.setattr("kgen.demo.run.run_demo", lambda *_, **__: result)
+    ran = run("run", "demo", "--arch", ARCH)
+    assert ran.code == 1
+    assert "WRONG" in ran.out
+    assert "bf16 layer 3 query: 500 x the tolerance" in ran.err

@@ -18,7 +18,7 @@ from kgen.toolchain.find import AmdToolchain, find_amd
 TARGETS = ("gfx1100", "gfx1151", "gfx1201", "gfx942", "gfx950")
 KERNELS = Path(__file__).resolve().parent / "kernels"
 EXTRA = ("-std=c++20", "-munsafe-fp-atomics")
-LEVEL = "-O3"
+LEVEL = os.environ.get("KGEN_TEST_LEVEL", "-O3")  # the emulator must agree with the compiler at any level
 
 
 @functools.cache

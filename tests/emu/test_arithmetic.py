@@ -115,9 +115,10 @@ def test_int_math(t):
     t.run("imath", 1, n, x, y, o, np.int32(n))
     X, Y, M = x.astype(object), y.astype(object), 0xFFFFFFFF
     UX, UY = X & M, Y & M
-    f = lambda g: np.array([g(a, b, c, d) & M for a, b, c, d in zip(X, Y, UX, UY, strict=False)], dtype="u8").astype(
-        "u4"
-    )  # noqa: E731
+
+    def f(g):
+        return np.array([g(*row) & M for row in zip(X, Y, UX, UY, strict=True)], dtype="u8").astype("u4")
+
     trunc = lambda a, b: abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)  # noqa: E731
     sx = lambda v, b: (v & (1 << b) - 1) - (1 << b if v >> (b - 1) & 1 else 0)  # noqa: E731
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
-from kgen.emu import ArgumentError, DataRace, KernelTrap, LimitExceeded, MemoryFault, Module, UnsupportedInstruction
+from kgen.emu import (
+    ArgumentError,
+    DataRace,
+    EmulatorError,
+    KernelTrap,
+    LimitExceeded,
+    MemoryFault,
+    Module,
+    Options,
+    UnsupportedInstruction,
+)
 from tests.emu.compiler import compiled
 from tests.emu.harness import on, raises, same
 
@@ -13,7 +25,8 @@ from tests.emu.harness import on, raises, same
 def test_faults_are_reported(t):
     a, o = np.zeros(64, "f4"), np.zeros(64, "f4")
     msg = raises(MemoryFault, "offset 256 of argument 0 (256 bytes)", t.run, "oob", 1, 64, a, o, np.int32(1))
-    assert "oob+" in msg and f"lane {t.ws - 1}" in msg and t.gfx in msg, msg
+    for word in ("oob+", f"lane {t.ws - 1}", t.gfx):
+        assert word in msg
     raises(MemoryFault, "offset -4 of argument 0", t.run, "oobw", 1, 64, o, np.int32(-1))
     ro = np.zeros(64, "f4")
     ro.flags.writeable = False
@@ -80,3 +93,21 @@ def test_lds_kernels_have_no_races(t):
         races=True,
         quantum=7,
     )
+
+
+@on("gfx1151", "gfx942")
+def test_code_with_random_bytes_ends_in_nothing_but_an_error_of_ours(t):
+    kernel = t.mod.kernels["imath"]
+    start = kernel.entry + (256 if kernel.preload & 127 else 0)
+    size = t.mod.image.symbols["imath"][1]
+    whole = compiled(t.gfx)
+    at = whole.index(bytes(t.mod.image.bytes[start : start + 64]))
+    for _ in range(25):
+        data = bytearray(whole)
+        for _ in range(int(t.rng.integers(1, 20))):
+            place = at + int(t.rng.integers(0, size - 300)) // 4 * 4
+            data[place : place + 8] = t.rng.bytes(8)
+        arrays = [np.zeros(65536, "u1") for _ in range(3)]
+        with contextlib.suppress(EmulatorError):
+            options = Options(max_instructions=3000, count_memory=True)
+            Module(bytes(data)).run("imath", 1, 64, [*arrays, np.int32(64)], options=options)

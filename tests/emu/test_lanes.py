@@ -259,3 +259,13 @@ def test_workgroups_that_wait(t):
     same(o[:64], np.arange(64, dtype="u4") * 3 + 1)
     flag[:] = 0
     raises(LimitExceeded, "handoff", t.run, "handoff", 2, 64, flag, o, threads=1, max_instructions=20000)
+
+
+@on("gfx1151", "gfx942")
+def test_gemv_4096x4096(t):
+    n = 4096
+    a, x = (bf(t.rng.standard_normal(s, dtype="f4")) for s in ((n, n), (n,)))
+    o = np.full(n, np.nan, "f4")
+    t.run("gemv_bf16", n * t.ws // 256, 256, a.view("u2"), x.view("u2"), o, np.int32(n), np.int32(n), lds=2 * n)
+    # 4096 roundings of partial sums below 64 (half an ulp: 2^-19), then 6 of sums below 512 (2^-16)
+    close(o, a.astype("f8") @ x.astype("f8"), 0, 4096 * 2**-19 + 6 * 2**-16)

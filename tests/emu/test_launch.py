@@ -116,13 +116,11 @@ def test_memory_traffic_is_counted(t):
     assert (memory.lines64, memory.lines128) == (3 * 4 * n // 64, 3 * 4 * n // 128)
 
 
-@pytest.mark.parametrize(("stride", "extra"), [(1, 0), (2, 1), (32, 31), (33, 0)])
+@pytest.mark.parametrize(("stride", "extra"), [(1, 0), (2, 1), (32, 31), (31, 0)])
 @on("gfx1151", "gfx942")
 def test_bank_conflicts_are_the_cycles_beyond_the_first(t, stride, extra):
     rows = t.ws * 32
-    a, o = np.arange(rows + 32, dtype="u4"), np.zeros(t.ws, "u4")
-    if stride * (t.ws - 1) >= rows:
-        pytest.skip("the table is too small for this stride")
+    a, o = np.arange(rows, dtype="u4"), np.zeros(t.ws, "u4")
     before = t.run("stride_read", 1, t.ws, a, o, np.int32(0), lds=4 * rows, count_memory=True).memory
     after = t.run("stride_read", 1, t.ws, a, o, np.int32(stride), lds=4 * rows, count_memory=True).memory
     same(o, np.arange(t.ws, dtype="u4") * stride)

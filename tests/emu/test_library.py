@@ -12,6 +12,7 @@ import pytest
 
 from kgen.emu import compilers, library, offers
 from kgen.errors import MissingPieceError
+from tests.emu.compiler import toolchain
 
 TINY = {"a.c": "int answer(void) { return 42; }\n"}
 
@@ -109,6 +110,29 @@ def test_the_engine_includes_no_system_header_and_is_linked_against_nothing():
         dynamic = ELFFile(file).get_section_by_name(".dynamic")
         needed = [tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
     assert needed == []
+
+
+@pytest.mark.hipcc
+def test_clang_accepts_every_unit_without_system_headers(tmp_path):
+    tools = toolchain()
+    if tools.flavour != "clang":
+        pytest.skip("hipcc compiles no C")
+    (tmp_path / "ops.h").write_text(library.ops_header())
+    for unit in library.UNITS:
+        line = [
+            *tools.command,
+            "-x",
+            "c",
+            *compilers.FLAGS,
+            "-nostdinc",
+            "-march=native",
+            "-fsyntax-only",
+            f"-I{tmp_path}",
+        ]
+        done = subprocess.run(
+            [*line, str(library.SOURCES / unit)], capture_output=True, text=True, env={**os.environ, **tools.env}
+        )
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler on PATH")

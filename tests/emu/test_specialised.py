@@ -30,6 +30,11 @@ def kernels(t, n=256):
     yield "dot_b", 2, 64, [words[:512].copy(), words[512:1024].copy()], [np.zeros(128, "f4")], [np.int32(n)], 0
     yield "gemv_bf16", -(-70 * t.ws // 256), 256, b, [np.zeros(70, "f4")], [np.int32(70), np.int32(1032)], 2064
     yield "nt", 2, n, [np.tile(f, 8)], [np.zeros(8 * n, "f4")], [np.int32(2 * n)], 0
+    yield "red_dpp", 1, n, [f], [np.zeros(n // t.ws, "f4")], [], 0
+    yield "red_shl", 1, n, [f], [np.zeros(n // 16, "f4")], [], 0
+    yield "dpps", 1, 128, [f[:128].copy()], [np.zeros(16 * 128, "f4")], [], 0
+    if t.ws == 64:
+        yield "mfma_4x4", 1, 64, [b[0].ravel()[:256].copy(), b[1][:256].copy()], [np.zeros(256, "f4")], [], 0
     yield "lds_types", 1, 128, [i.view("u1")[:128].copy()], [np.zeros(256, "u4")], [], 8192 + 2048
     yield "lds_block", 4, 256, [np.tile(f, 4)], [np.zeros(4, "f4")], [np.int32(900)], 0
 

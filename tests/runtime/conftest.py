@@ -25,12 +25,15 @@ def own(built: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(built, tmp_path / ARCH))
 
 
-@pytest.fixture
-def library(built: Path) -> Iterator[Library]:
-    """The build loaded into the emulator, for torch.ops.kgen too."""
+@pytest.fixture(params=["emu", "hip"])
+def library(request: pytest.FixtureRequest, built: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The build loaded into the emulator, for torch.ops.kgen too: by its own driver, and by hip-python over the emulated HIP runtime."""
     import kgen.ops  # noqa: F401
 
-    yield session.load(built, device="emu")
+    if request.param == "hip":
+        pytest.importorskip("hip")
+        monkeypatch.setenv("KGEN_EMU_ARCH", ARCH)
+    yield session.load(built, device=request.param)
     session.unload()
 
 
@@ -39,3 +42,4 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No target and no folder from the developer's environment."""
     monkeypatch.delenv("KGEN_ARCH", raising=False)
     monkeypatch.delenv("KGEN_BUILD_DIR", raising=False)
+    monkeypatch.delenv("KGEN_EMU_ARCH", raising=False)

@@ -27,6 +27,7 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch, hip: str | None) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.is_current_stream_capturing", lambda: False)
     monkeypatch.setattr("torch.version.hip", hip)
     monkeypatch.setattr("kgen.runtime.streams.torch._C._cuda_getCurrentRawStream", lambda ordinal: 0, raising=False)
 
@@ -72,6 +73,13 @@ def test_an_amd_target_beside_an_nvidia_gpu_runs_in_the_emulator(built: Path, mo
     install_cuda(monkeypatch, FakeCuda())
     pretend_gpu(monkeypatch, hip=None)
     assert kgen.load(built).driver.device.kind == "emu"
+
+
+def test_a_gpu_that_no_kernels_are_made_for_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    install_cuda(monkeypatch, FakeCuda(capability=(8, 6)))
+    pretend_gpu(monkeypatch, hip=None)
+    with pytest.raises(SpecError, match=r"(?s)no kernels are made for.*sm_86.*device='emu'"):
+        kgen.load()
 
 
 def test_nothing_built_says_which_command_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,3 +139,26 @@ def test_loads_replace_each_other_and_unload_forgets(built: Path) -> None:
     session.unload()
     with pytest.raises(OpError):
         session.library_on("cpu", -1)
+
+
+@pytest.mark.hipcc
+def test_another_gpu_gets_its_own_copy_at_its_first_use(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_hip(monkeypatch, FakeHip(10, devices=2))
+    pretend_gpu(monkeypatch, hip="7.2")
+    first = kgen.load(built)
+    second = session.library_on("cuda", 1)
+    assert second is not first
+    assert second is session.library_on("cuda", 1)
+    assert (second.folder, second.driver.device.ordinal) == (first.folder, 1)
+    assert session.library_on("cuda", 0) is first
+    kgen.load(built)
+    assert session.library_on("cuda", 1) is not second
+
+
+@pytest.mark.hipcc
+def test_gpu_and_emulator_stand_side_by_side(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_hip(monkeypatch, FakeHip(7))
+    pretend_gpu(monkeypatch, hip="7.2")
+    gpu, cpu = kgen.load(built), kgen.load(built.parent / OTHER, device="emu")
+    assert session.library_on("cuda", 0) is gpu
+    assert session.library_on("cpu", -1) is cpu

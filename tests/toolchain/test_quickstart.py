@@ -87,6 +87,25 @@ def test_the_exit_code_of_a_step_is_passed_on(quickstart, code, ours):
     assert "a step: exit code" in str(caught.value)
 
 
+def test_a_failed_step_does_not_hide_the_next_one(quickstart, monkeypatch):
+    ran = []
+
+    def run(title, command):
+        ran.append(title)
+        if command:
+            raise quickstart.StepFailedError(f"{title} went wrong", command[0])
+
+    monkeypatch.setattr(quickstart, "run", run)
+    with pytest.raises(quickstart.StepFailedError, match="two went wrong\nthree went wrong") as caught:
+        quickstart.do_all([("one", []), ("two", [3]), ("three", [1])], go_on=True)
+    assert ran == ["one", "two", "three"]
+    assert caught.value.code == 3
+    ran.clear()
+    with pytest.raises(quickstart.StepFailedError, match="two went wrong"):
+        quickstart.do_all([("one", []), ("two", [3]), ("three", [1])], go_on=False)
+    assert ran == ["one", "two"]
+
+
 def test_pip_is_taken_from_the_machine_where_debian_put_it(quickstart, monkeypatch, tmp_path):
     wheels = tmp_path / "python-wheels"
     wheels.mkdir()

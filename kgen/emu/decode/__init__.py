@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from kgen.emu import library
 from kgen.emu.decode import matrix, memory, scalar, vector
-from kgen.emu.decode.common import Form, NotModelled, operation_name
+from kgen.emu.decode.common import Form, NotModelled
 from kgen.emu.decode.tables import tables_for
 from kgen.emu.structs import CLS_BAD, Insn
 
 Translate = Callable[[Insn, Form, dict[str, int]], list[Insn] | None]
 Decoded = tuple[list[Insn], str, str]
-"""Records (two for a dual instruction), mnemonic, text for messages."""
+"""Records (two for a dual instruction), mnemonic, and, for what the engine cannot run, a text for messages."""
 
 LONGEST = 20  # bytes; what `Decoder` wants to see from an instruction's start
 
@@ -45,15 +46,11 @@ class Decoder:
     def _decode(self, data: bytes) -> Decoded:
         try:
             inst = self._tables.decode(data)
-        except ValueError as error:
+            form = Form.of(inst, self.family, data)
+            record = Insn(size=inst.size(), dsel=6, sel0=6, sel1=6, row_mask=15, bank_mask=15)
+        except Exception as error:  # bytes that are no code can end in anything; only a run that gets here stops
             return [Insn(cls=CLS_BAD, size=4)], "?", str(error)
-        try:
-            text = repr(inst)
-        except Exception:  # the text is only for messages
-            text = operation_name(inst)
-        record = Insn(size=inst.size(), dsel=6, sel0=6, sel1=6, row_mask=15, bank_mask=15)
-        form = Form.of(inst, self.family, data)
-        records = None
+        records, why = None, ""
         try:
             record.lit = form.get("literal")
             if form.base == "VOPD":
@@ -62,9 +59,18 @@ class Decoder:
                 records = matrix.translate_mfma(record, form, self._ops)
             elif translate := TRANSLATORS.get(form.base):
                 records = translate(record, form, self._ops)
-        except NotModelled as why:
-            text = f"{text}  [{why}]"
-        if records is None:
-            record.cls = CLS_BAD
-            records = [record]
-        return records, form.name, text
+        except NotModelled as reason:
+            why = f"  [{reason}]"
+        if records is not None:
+            return records, form.name, ""
+        record.cls = CLS_BAD
+        try:
+            return [record], form.name, f"{inst!r}{why}"
+        except Exception:  # the tables cannot spell it; the text is only for messages
+            return [record], form.name, f"{form.name}{why}"
+
+
+@functools.cache
+def decoder(family: str) -> Decoder:
+    """The decoder of a family; kernels of one template share most of their instructions, so it is one for the whole process."""
+    return Decoder(family)

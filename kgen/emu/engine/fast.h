@@ -11,6 +11,7 @@
 #define f(x) bf(x)
 // X(operation, sources, kind, result): a, b, c are 32-bit lanes of the sources. INT takes no modifiers, FLOAT negates and takes absolutes,
 // SUM has the destination's old value as c, DOT takes whole registers of two halves and a plain f32 c.
+// clang-format off
 #define FAST_VALU(X)                                                                  \
   X(V_MOV_B32, 1, INT, a)                                                             \
   X(V_ACCVGPR_READ, 1, INT, a)                                                        \
@@ -54,22 +55,44 @@
   X(V_FMAC_F32, 2, SUM, F32(fmaf(f(a), f(b), f(c))))                                  \
   X(V_FMAAK_F32, 2, FLOAT, F32(fmaf(f(a), f(b), bf(in->lit))))                        \
   X(V_FMAMK_F32, 2, FLOAT, F32(fmaf(f(a), bf(in->lit), f(b))))                        \
-  X(V_DOT2_F32_F16, 3, DOT, F32((float)((double)h2f((u16)a) * h2f((u16)b) + (double)h2f((u16)(a >> 16)) * h2f((u16)(b >> 16)) + f(c)))) \
-  X(V_DOT2C_F32_F16, 2, SUM, F32((float)((double)h2f((u16)a) * h2f((u16)b) + (double)h2f((u16)(a >> 16)) * h2f((u16)(b >> 16)) + f(c)))) \
-  X(V_DOT2ACC_F32_F16, 2, SUM, F32((float)((double)h2f((u16)a) * h2f((u16)b) + (double)h2f((u16)(a >> 16)) * h2f((u16)(b >> 16)) + f(c)))) \
   X(V_DOT2_F32_BF16, 3, DOT, F32((float)((double)bf(a << 16) * bf(b << 16) + (double)bf(a & 0xffff0000u) * bf(b & 0xffff0000u) + f(c)))) \
   X(V_DOT2C_F32_BF16, 2, SUM, F32((float)((double)bf(a << 16) * bf(b << 16) + (double)bf(a & 0xffff0000u) * bf(b & 0xffff0000u) + f(c)))) \
   X(V_DOT2ACC_F32_BF16, 2, SUM, F32((float)((double)bf(a << 16) * bf(b << 16) + (double)bf(a & 0xffff0000u) * bf(b & 0xffff0000u) + f(c)))) \
   X(V_CVT_F32_UBYTE0, 1, INT, F32((float)(a & 255)))                                  \
   X(V_CVT_F32_I32, 1, INT, F32((float)(i32)a))                                        \
   X(V_CVT_F32_U32, 1, INT, F32((float)a))
+// clang-format on
 
 #define X(name, n, kind, e) FAST_##name,
-enum { FAST_NONE, FAST_NOP, FAST_BRANCH, FAST_SCC0, FAST_SCC1, FAST_VCCZ, FAST_VCCNZ, FAST_EXECZ, FAST_EXECNZ,
-       FAST_FULL_EXEC,  // handlers from here on are for a full EXEC
-       FAST_DUAL, FAST_CNDMASK, FAST_CMP, FAST_ADD_CO, FAST_LSHL64, FAST_LSHL_ADD64, FAST_PK_F32, FAST_LOAD_GLOBAL, FAST_STORE_GLOBAL,
-       FAST_LOAD_LDS, FAST_STORE_LDS, FAST_BPERMUTE,
-       FAST_FIRST_VALU, FAST_VALU(X) FAST_COUNT };
+enum {
+  FAST_NONE,
+  FAST_NOP,
+  FAST_BRANCH,
+  FAST_SCC0,
+  FAST_SCC1,
+  FAST_VCCZ,
+  FAST_VCCNZ,
+  FAST_EXECZ,
+  FAST_EXECNZ,
+  FAST_FULL_EXEC,  // handlers from here on are for a full EXEC
+  FAST_DUAL,
+  FAST_CNDMASK,
+  FAST_CMP,
+  FAST_ADD_CO,
+  FAST_LSHL64,
+  FAST_LSHL_ADD64,
+  FAST_PK_F32,
+  FAST_LOAD_GLOBAL,
+  FAST_STORE_GLOBAL,
+  FAST_LOAD_LDS,
+  FAST_STORE_LDS,
+  FAST_BPERMUTE,
+  FAST_MFMA_4X4X4,
+  FAST_FIRST_VALU,
+  FAST_DOT2_F16,
+  FAST_DOT2_F16_SUM,
+  FAST_VALU(X) FAST_COUNT
+};
 #undef X
 
 enum { INT, FLOAT, SUM, DOT };
@@ -81,8 +104,39 @@ static inline const u32 *spread(Machine *m, Wave *w, const Insn *in, u32 code, u
   for (u32 l = 0; l < lanes; l++) tmp[l] = x;
   return tmp;
 }
+// Source 0 of an instruction with a DPP control that finds every lane a source, or gives zero (see dpp_is_total)
+static inline const u32 *spread_dpp(Wave *w, const Insn *in, u32 *tmp, u32 lanes) {
+  const u32 *p = w->v[in->src[0] - 256];
+  u32 c = in->dpparg, n = c & 15;
+  if (c < 0x100)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~3u) + (c >> 2 * (l & 3) & 3)];
+  else if (c < 0x110)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = (l & 15) + n <= 15 ? p[l + n] : 0;
+  else if (c < 0x120)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = (l & 15) >= n ? p[l - n] : 0;
+  else if (c < 0x130)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~15u) + ((l - n) & 15)];
+  else if (c == 0x140)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ 15];
+  else if (c == 0x141)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ 7];
+  else if (c < 0x160)
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[(l & ~15u) + n];
+  else
+    for (u32 l = 0; l < lanes; l++) tmp[l] = p[l ^ n];
+  return tmp;
+}
+static inline int dpp_is_total(const Insn *in) {
+  u32 c = in->dpparg, kind = c & 0x1f0, n = c & 15;
+  if (in->dpp != 1 || in->row_mask != 15 || in->bank_mask != 15 || in->src[0] < 256) return 0;
+  if (c < 0x100 || c == 0x140 || c == 0x141 || kind == 0x120 || kind == 0x150 || kind == 0x160) return 1;
+  return (kind == 0x100 || kind == 0x110) && n && in->bc;
+}
+static inline const u32 *spread_source(Machine *m, Wave *w, const Insn *in, int k, u32 *tmp, u32 lanes) {
+  return k == 0 && in->dpp ? spread_dpp(w, in, tmp, lanes) : spread(m, w, in, in->src[k], tmp, lanes);
+}
 static inline const u32 *spread_float(Machine *m, Wave *w, const Insn *in, int k, u32 *tmp, u32 lanes) {
-  const u32 *p = spread(m, w, in, in->src[k], tmp, lanes);
+  const u32 *p = spread_source(m, w, in, k, tmp, lanes);
   u32 keep = in->abs >> k & 1 ? 0x7fffffffu : ~0u, flip = in->neg >> k & 1 ? 0x80000000u : 0;
   if (keep == ~0u && !flip) return p;
   for (u32 l = 0; l < lanes; l++) tmp[l] = (p[l] & keep) ^ flip;
@@ -97,6 +151,39 @@ static inline void spread64(Machine *m, Wave *w, const Insn *in, u32 code, u64 *
   }
   u64 x = sread(m, w, in, code, T_u64);
   for (u32 l = 0; l < lanes; l++) out[l] = x;
+}
+
+// Low and high halves of registers as floats
+#if defined(__F16C__) && defined(__AVX2__) && defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define HALVES_BY_HARDWARE
+#if defined(__clang__)
+typedef _Float16 f16x8 __attribute__((vector_size(16)));
+#define FLOATS(x) __builtin_convertvector((f16x8)(x), f32x8)
+#else
+#define FLOATS(x) __builtin_ia32_vcvtph2ps256(x)
+#endif
+#endif
+#endif
+static inline void halves(const u32 *p, float *lo, float *hi, u32 lanes) {
+#if defined(HALVES_BY_HARDWARE)
+  typedef short s16x8 __attribute__((vector_size(16)));
+  typedef short s16x16 __attribute__((vector_size(32)));
+  typedef float f32x8 __attribute__((vector_size(32)));
+  for (u32 l = 0; l < lanes; l += 8) {  // converts quietly and exactly, whatever MXCSR says about denormals
+    s16x16 x;
+    memcpy(&x, p + l, 32);
+    s16x8 even = __builtin_shufflevector(x, x, 0, 2, 4, 6, 8, 10, 12, 14), odd = __builtin_shufflevector(x, x, 1, 3, 5, 7, 9, 11, 13, 15);
+    f32x8 a = FLOATS(even), b = FLOATS(odd);
+    memcpy(lo + l, &a, 32);
+    memcpy(hi + l, &b, 32);
+  }
+#else
+  for (u32 l = 0; l < lanes; l++) {
+    lo[l] = h2f((u16)p[l]);
+    hi[l] = h2f((u16)(p[l] >> 16));
+  }
+#endif
 }
 
 #endif

@@ -3,10 +3,26 @@
 #define KGEN_EMU_FORMATS_H
 #include "machine.h"
 
-static inline float bf(u32 x) { float f; memcpy(&f, &x, 4); return f; }
-static inline u32 fb(float f) { u32 x; memcpy(&x, &f, 4); return x; }
-static inline double bd(u64 x) { double f; memcpy(&f, &x, 8); return f; }
-static inline u64 db(double f) { u64 x; memcpy(&x, &f, 8); return x; }
+static inline float bf(u32 x) {
+  float f;
+  memcpy(&f, &x, 4);
+  return f;
+}
+static inline u32 fb(float f) {
+  u32 x;
+  memcpy(&x, &f, 4);
+  return x;
+}
+static inline double bd(u64 x) {
+  double f;
+  memcpy(&f, &x, 8);
+  return f;
+}
+static inline u64 db(double f) {
+  u64 x;
+  memcpy(&x, &f, 8);
+  return x;
+}
 
 // small binary float -> double; eb/mb exponent and mantissa bits, bias; ieee: top exponent is inf/nan
 static double mini2d(u32 x, int eb, int mb, int bias, int ieee) {
@@ -19,13 +35,15 @@ static double mini2d(u32 x, int eb, int mb, int bias, int ieee) {
 // finite double -> magnitude in units of the last place, round to nearest even (rtz when rz), as encoding bits;
 // the caller deals with nan, inf and overflow (the result just keeps counting past the top finite code)
 static u32 d2mini(double x, int mb, int bias, int rz) {
-  double ax = fabs(x); int e;
+  double ax = fabs(x);
+  int e;
   if (ax == 0) return 0;
-  frexp(ax, &e); e -= 1;
+  frexp(ax, &e);
+  e -= 1;
   if (e < 1 - bias) e = 1 - bias;
-  double q = ldexp(ax, mb - e);                        // < 2^(mb+1)
+  double q = ldexp(ax, mb - e);  // < 2^(mb+1)
   double r = rz ? trunc(q) : nearbyint(q);
-  u64 n = (u64)r;                                      // mantissa with the hidden bit (none when subnormal)
+  u64 n = (u64)r;  // mantissa with the hidden bit (none when subnormal)
   return (u32)(n + ((u64)(e + bias - 1) << mb));
 }
 // The common case, by integers: round to nearest even
@@ -61,7 +79,7 @@ static inline float h2f(u16 h) {
   return s ? -f : f;
 }
 static inline float b2f(u16 b) { return bf((u32)b << 16); }
-static inline u16 f2b(float f) {                      // round to nearest even
+static inline u16 f2b(float f) {  // round to nearest even
   u32 x = fb(f);
   if (f != f) return (u16)(x >> 16 | 0x40);
   return (u16)((x + 0x7fff + (x >> 16 & 1)) >> 16);
@@ -76,7 +94,7 @@ static inline float fp8f(const Machine *m, u8 x, int bf8) {
   return s ? -f : f;
 }
 static u8 f2fp8(Machine *m, Wave *w, float f, int bf8) {
-  int ovfl = w->mode >> 23 & 1;                        // MODE.FP16_OVFL: clamp instead of inf/nan
+  int ovfl = w->mode >> 23 & 1;  // MODE.FP16_OVFL: clamp instead of inf/nan
   u8 s = signbit(f) ? 0x80 : 0;
   if (m->fnuz) {
     if (isnan(f)) return 0x80;

@@ -27,7 +27,8 @@ int execute(Machine *m, Wave *w, const Insn *in) {
       u32 old[64], result[64], *p = w->v[x->dst - 256];
       memcpy(old, p, sizeof old);
       int r = vector(m, w, x);
-      memcpy(result, p, sizeof result); memcpy(p, old, sizeof old);
+      memcpy(result, p, sizeof result);
+      memcpy(p, old, sizeof old);
       if (!r) r = vector(m, w, y);
       LANES if (execm(w) >> l & 1) p[l] = result[l];
       return r;

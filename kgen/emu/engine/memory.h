@@ -8,7 +8,8 @@ static const Region *find_region(const Machine *m, u64 a, u64 n, int wr) {
   u32 lo = 0, hi = m->nregions;
   while (lo < hi) {
     u32 mid = (lo + hi) / 2;
-    if (m->regions[mid].base <= a) lo = mid + 1; else hi = mid;
+    if (m->regions[mid].base <= a) lo = mid + 1;
+    else hi = mid;
   }
   for (u32 i = lo; i-- > 0 && m->regions[i].reach >= a + n;) {
     const Region *r = &m->regions[i];
@@ -46,19 +47,32 @@ static int lds_race(Machine *m, Wave *w, u32 a, u32 n, u32 lane, int kind) {
       return 1;
     }
     if (kind == ACCESS_READ) {
-      if (s->repoch != ep) { s->repoch = ep; s->rwave = (u16)me; s->readers = 1; }
-      else if (s->rwave != me) s->readers = 2;
-    } else { s->wepoch = ep; s->wwave = (u16)me; s->atomic = kind == ACCESS_ATOMIC; }
+      if (s->repoch != ep) {
+        s->repoch = ep;
+        s->rwave = (u16)me;
+        s->readers = 1;
+      } else if (s->rwave != me) s->readers = 2;
+    } else {
+      s->wepoch = ep;
+      s->wwave = (u16)me;
+      s->atomic = kind == ACCESS_ATOMIC;
+    }
   }
   return 0;
 }
 static inline u8 *lmem(Machine *m, Wave *w, u32 a, u32 n, u32 lane, int kind) {
-  if ((u64)a + n > w->lds_size) { fail(m, E_LDS, lane, a, n); return NULL; }
+  if ((u64)a + n > w->lds_size) {
+    fail(m, E_LDS, lane, a, n);
+    return NULL;
+  }
   if (w->shadow && kind != ACCESS_SAME && lds_race(m, w, a, n, lane, kind)) return NULL;
   return w->lds + a;
 }
 static inline u8 *pmem(Machine *m, Wave *w, u64 a, u32 n, u32 lane) {
-  if (a + n > w->priv_size || a + n < a) { fail(m, E_SCRATCH, lane, a, n); return NULL; }
+  if (a + n > w->priv_size || a + n < a) {
+    fail(m, E_SCRATCH, lane, a, n);
+    return NULL;
+  }
   return w->scratch + (u64)lane * w->scratch_stride + a;
 }
 #define APERTURE_SHARED 0x00010000u
@@ -68,7 +82,8 @@ static inline u8 *pmem(Machine *m, Wave *w, u64 a, u32 n, u32 lane) {
 
 // different lines of 1 << shift bytes that one wave instruction touches
 static u32 lines_touched(const u64 *ad, u64 lanes, u32 n, u32 shift) {
-  u64 seen[64 * 2]; u32 count = 0;
+  u64 seen[64 * 2];
+  u32 count = 0;
   for (u64 todo = lanes; todo; todo &= todo - 1) {
     u64 a = ad[__builtin_ctzll(todo)];
     for (u64 line = a >> shift; line <= (a + n - 1) >> shift && count < 128; line++) {
@@ -83,7 +98,8 @@ static void count_global(Machine *m, const u64 *ad, u64 lanes, u32 n, int wr) {
   Traffic *t = m->traffic;
   u64 bytes = (u64)__builtin_popcountll(lanes) * n;
   if (!lanes) return;
-  if (wr) t->stored += bytes; else t->loaded += bytes;
+  if (wr) t->stored += bytes;
+  else t->loaded += bytes;
   t->accesses++;
   t->lines64 += lines_touched(ad, lanes, n, 6);
   t->lines128 += lines_touched(ad, lanes, n, 7);
@@ -100,7 +116,10 @@ static void count_lds(Machine *m, const u64 *ad, u64 lanes, u32 n) {
       for (u64 d = ad[l] / 4; d <= (ad[l] + n - 1) / 4; d++) {
         u32 bank = d & 31, i = 0;
         while (i < used[bank] && dwords[bank][i] != (u32)d) i++;
-        if (i == used[bank]) { dwords[bank][i] = (u32)d; used[bank]++; }
+        if (i == used[bank]) {
+          dwords[bank][i] = (u32)d;
+          used[bank]++;
+        }
         worst = MAX(worst, used[bank]);
       }
     }

@@ -9,12 +9,11 @@ enum { T_u16, T_i16, T_f16, T_u32, T_i32, T_f32, T_u64, T_i64, T_f64, T_bf16 };
 static inline int tbits(int t) { return t <= T_f16 || t == T_bf16 ? 16 : t <= T_f32 ? 32 : 64; }
 static inline int tflt(int t) { return t == T_f16 || t == T_f32 || t == T_f64 || t == T_bf16; }
 
-
 // scalar operand (code < 256) read as type t
 static u64 sread(Machine *m, Wave *w, const Insn *in, u32 c, int t) {
   int b = tbits(t);
   if (c < 128) {
-    if (c == 124 && m->arch != CDNA) return 0;          // NULL
+    if (c == 124 && m->arch != CDNA) return 0;  // NULL
     u64 v = w->s[c];
     if (b == 64 && c != 127) v |= (u64)w->s[c + 1] << 32;
     return b == 16 ? v & 0xffff : v;
@@ -32,7 +31,8 @@ static u64 sread(Machine *m, Wave *w, const Insn *in, u32 c, int t) {
   switch (c) {
     case 235: return b == 64 ? (u64)APERTURE_SHARED << 32 : APERTURE_SHARED;
     case 237: return b == 64 ? (u64)APERTURE_PRIVATE << 32 : APERTURE_PRIVATE;
-    case 236: case 238: return b == 64 ? (u64)((c == 236 ? APERTURE_SHARED : APERTURE_PRIVATE)) << 32 | 0xffffffffu : 0xffffffffu;
+    case 236:
+    case 238: return b == 64 ? (u64)((c == 236 ? APERTURE_SHARED : APERTURE_PRIVATE)) << 32 | 0xffffffffu : 0xffffffffu;
     case 251: return W == 64 ? !(w->s[106] | w->s[107]) : !w->s[106];
     case 252: return !execm(w);
     case 253: return w->scc;
@@ -42,34 +42,40 @@ static u64 sread(Machine *m, Wave *w, const Insn *in, u32 c, int t) {
   return 0;
 }
 static inline u32 sr32(Machine *m, Wave *w, const Insn *in, int k) { return (u32)sread(m, w, in, in->src[k], T_u32); }
-static void sw32(Machine *m, Wave *w, u32 c, u32 v) { if (!(c == 124 && m->arch != CDNA)) w->s[c & 127] = v; }
+static void sw32(Machine *m, Wave *w, u32 c, u32 v) {
+  if (!(c == 124 && m->arch != CDNA)) w->s[c & 127] = v;
+}
 static void sw64(Machine *m, Wave *w, u32 c, u64 v) {
   if (c == 124 && m->arch != CDNA) return;
-  w->s[c & 127] = (u32)v; w->s[(c + 1) & 127] = (u32)(v >> 32);
+  w->s[c & 127] = (u32)v;
+  w->s[(c + 1) & 127] = (u32)(v >> 32);
 }
 static u64 rmask(Machine *m, Wave *w, const Insn *in, u32 c) { return W == 64 ? sread(m, w, in, c, T_u64) : sread(m, w, in, c, T_u32); }
-static void wmask(Machine *m, Wave *w, u32 c, u64 v) { if (W == 64) sw64(m, w, c, v); else sw32(m, w, c, (u32)v); }
+static void wmask(Machine *m, Wave *w, u32 c, u64 v) {
+  if (W == 64) sw64(m, w, c, v);
+  else sw32(m, w, c, (u32)v);
+}
 
 // source lane of a DPP16 control for lane l, or -1
 static int dpp16(u32 c, int l, int ws) {
   int row = l & ~15, i = l & 15, n = c & 15;
   if (c < 0x100) return (l & ~3) + ((c >> 2 * (l & 3)) & 3);
   switch (c & 0x1f0) {
-    case 0x100: return n && i + n <= 15 ? l + n : -1;                 // row_shl
-    case 0x110: return n && i - n >= 0 ? l - n : -1;                  // row_shr
-    case 0x120: return row + ((i - n) & 15);                          // row_ror
-    case 0x150: return row + n;                                       // row_share (RDNA), row_newbcast (CDNA)
-    case 0x160: return row + (i ^ n);                                 // row_xmask
+    case 0x100: return n && i + n <= 15 ? l + n : -1;  // row_shl
+    case 0x110: return n && i - n >= 0 ? l - n : -1;   // row_shr
+    case 0x120: return row + ((i - n) & 15);           // row_ror
+    case 0x150: return row + n;                        // row_share (RDNA), row_newbcast (CDNA)
+    case 0x160: return row + (i ^ n);                  // row_xmask
   }
   switch (c) {
-    case 0x130: return l + 1 < ws ? l + 1 : -1;                       // wave_shl:1
-    case 0x134: return (l + 1) % ws;                                  // wave_rol:1
-    case 0x138: return l - 1 >= 0 ? l - 1 : -1;                       // wave_shr:1
-    case 0x13c: return (l + ws - 1) % ws;                             // wave_ror:1
-    case 0x140: return row + 15 - i;                                  // row_mirror
-    case 0x141: return (l & ~7) + 7 - (l & 7);                        // row_half_mirror
-    case 0x142: return l >= 16 ? (l & ~15) - 1 : -1;                  // row_bcast:15
-    case 0x143: return l >= 32 ? 31 : -1;                             // row_bcast:31
+    case 0x130: return l + 1 < ws ? l + 1 : -1;       // wave_shl:1
+    case 0x134: return (l + 1) % ws;                  // wave_rol:1
+    case 0x138: return l - 1 >= 0 ? l - 1 : -1;       // wave_shr:1
+    case 0x13c: return (l + ws - 1) % ws;             // wave_ror:1
+    case 0x140: return row + 15 - i;                  // row_mirror
+    case 0x141: return (l & ~7) + 7 - (l & 7);        // row_half_mirror
+    case 0x142: return l >= 16 ? (l & ~15) - 1 : -1;  // row_bcast:15
+    case 0x143: return l >= 32 ? 31 : -1;             // row_bcast:31
   }
   return -2;
 }
@@ -88,9 +94,14 @@ static void fetch(Machine *m, Wave *w, const Insn *in, int k, int t, u64 *o) {
   int b = tbits(t);
   if (c >= 256) {
     const u32 *r = w->v[c - 256];
-    if (b == 64) { const u32 *h = w->v[c - 255]; LANES o[l] = r[l] | (u64)h[l] << 32; }
-    else if (b == 32 || in->sdwa) LANES o[l] = r[l];
-    else { int sh = (in->opsel >> k & 1) * 16; LANES o[l] = r[l] >> sh & 0xffff; }
+    if (b == 64) {
+      const u32 *h = w->v[c - 255];
+      LANES o[l] = r[l] | (u64)h[l] << 32;
+    } else if (b == 32 || in->sdwa) LANES o[l] = r[l];
+    else {
+      int sh = (in->opsel >> k & 1) * 16;
+      LANES o[l] = r[l] >> sh & 0xffff;
+    }
   } else {
     u64 v;
     if (b == 16 && (c < 128 || c == 255) && (in->opsel >> k & 1)) v = (u32)sread(m, w, in, c, T_u32) >> 16;
@@ -103,10 +114,16 @@ static void fetch(Machine *m, Wave *w, const Insn *in, int k, int t, u64 *o) {
     memcpy(tmp, o, sizeof tmp);
     LANES {
       int s = in->dpp == 2 ? (int)((l & ~7u) + (in->dpparg >> 3 * (l & 7) & 7)) : dpp16(in->dpparg, (int)l, (int)W);
-      if (s == -2) { fail(m, E_MODIFIER, l, in->dpparg, 0); return; }
+      if (s == -2) {
+        fail(m, E_MODIFIER, l, in->dpparg, 0);
+        return;
+      }
       int en = in->dpp == 2 || ((in->row_mask >> (l >> 4) & 1) && (in->bank_mask >> (l >> 2 & 3) & 1));
-      if (!en) { w->wmask &= ~(1ull << l); continue; }
-      if (s >= 0 && !in->fi && !(ex >> s & 1)) s = in->dpp == 2 ? -3 : -1;    // inactive source lane
+      if (!en) {
+        w->wmask &= ~(1ull << l);
+        continue;
+      }
+      if (s >= 0 && !in->fi && !(ex >> s & 1)) s = in->dpp == 2 ? -3 : -1;  // inactive source lane
       if (s >= 0) o[l] = tmp[s];
       else if (in->bc || s == -3) o[l] = 0;
       else w->wmask &= ~(1ull << l);
@@ -139,7 +156,10 @@ static void put(Machine *m, Wave *w, const Insn *in, int t, u64 *d) {
       if (in->clamp) x = clamp01(x);
       d[l] = t == T_f32 ? fb((float)x) : t == T_f64 ? db(x) : t == T_f16 ? d2h(x) : f2b((float)x);
     }
-  } else if (in->clamp && !(in->flags & 1)) { fail(m, E_MODIFIER, 0, 0, 1); return; }
+  } else if (in->clamp && !(in->flags & 1)) {
+    fail(m, E_MODIFIER, 0, 0, 1);
+    return;
+  }
   if (in->sdwa && in->dsel != 6) {
     int sh = in->dsel < 4 ? in->dsel * 8 : (in->dsel - 4) * 16;
     u32 mask = in->dsel < 4 ? 0xff : 0xffff;
@@ -151,15 +171,33 @@ static void put(Machine *m, Wave *w, const Insn *in, int t, u64 *d) {
     }
     return;
   }
-  if (b == 64) { u32 *h = w->v[in->dst - 255]; LANES if (ex >> l & 1) { r[l] = (u32)d[l]; h[l] = (u32)(d[l] >> 32); } }
-  else if (b == 32) { LANES if (ex >> l & 1) r[l] = (u32)d[l]; }
-  else if (in->opsel & 8) { LANES if (ex >> l & 1) r[l] = (r[l] & 0xffff) | (u32)(u16)d[l] << 16; }
-  else if (in->keep16) { LANES if (ex >> l & 1) r[l] = (r[l] & 0xffff0000u) | (u16)d[l]; }
-  else { LANES if (ex >> l & 1) r[l] = (u16)d[l]; }
+  if (b == 64) {
+    u32 *h = w->v[in->dst - 255];
+    LANES if (ex >> l & 1) {
+      r[l] = (u32)d[l];
+      h[l] = (u32)(d[l] >> 32);
+    }
+  } else if (b == 32) {
+    LANES if (ex >> l & 1) r[l] = (u32)d[l];
+  } else if (in->opsel & 8) {
+    LANES if (ex >> l & 1) r[l] = (r[l] & 0xffff) | (u32)(u16)d[l] << 16;
+  } else if (in->keep16) {
+    LANES if (ex >> l & 1) r[l] = (r[l] & 0xffff0000u) | (u16)d[l];
+  } else {
+    LANES if (ex >> l & 1) r[l] = (u16)d[l];
+  }
 }
 
-typedef u16 C_u16; typedef i16 C_i16; typedef double C_f16; typedef u32 C_u32; typedef i32 C_i32; typedef float C_f32;
-typedef u64 C_u64; typedef i64 C_i64; typedef double C_f64; typedef float C_bf16;
+typedef u16 C_u16;
+typedef i16 C_i16;
+typedef double C_f16;
+typedef u32 C_u32;
+typedef i32 C_i32;
+typedef float C_f32;
+typedef u64 C_u64;
+typedef i64 C_i64;
+typedef double C_f64;
+typedef float C_bf16;
 #define G_u16(x) ((u16)(x))
 #define G_i16(x) ((i16)(x))
 #define G_f16(x) ((double)h2f((u16)(x)))
@@ -182,11 +220,65 @@ typedef u64 C_u64; typedef i64 C_i64; typedef double C_f64; typedef float C_bf16
 #define P_bf16(x) ((u64)f2b(x))
 
 #define F(k, T) fetch(m, w, in, k, T_##T, s##k)
-#define OP1(D, A, e) { F(0, A); LANES { C_##A a = G_##A(s0[l]); (void)a; d[l] = P_##D(e); } put(m, w, in, T_##D, d); } break
-#define OP2(D, A, B, e) { F(0, A); F(1, B); LANES { C_##A a = G_##A(s0[l]); C_##B b = G_##B(s1[l]); d[l] = P_##D(e); } put(m, w, in, T_##D, d); } break
-#define OP3(D, A, B, C, e) { F(0, A); F(1, B); F(2, C); LANES { C_##A a = G_##A(s0[l]); C_##B b = G_##B(s1[l]); C_##C c = G_##C(s2[l]); d[l] = P_##D(e); } put(m, w, in, T_##D, d); } break
+#define OP1(D, A, e)          \
+  {                           \
+    F(0, A);                  \
+    LANES {                   \
+      C_##A a = G_##A(s0[l]); \
+      (void)a;                \
+      d[l] = P_##D(e);        \
+    }                         \
+    put(m, w, in, T_##D, d);  \
+  }                           \
+  break
+#define OP2(D, A, B, e)       \
+  {                           \
+    F(0, A);                  \
+    F(1, B);                  \
+    LANES {                   \
+      C_##A a = G_##A(s0[l]); \
+      C_##B b = G_##B(s1[l]); \
+      d[l] = P_##D(e);        \
+    }                         \
+    put(m, w, in, T_##D, d);  \
+  }                           \
+  break
+#define OP3(D, A, B, C, e)    \
+  {                           \
+    F(0, A);                  \
+    F(1, B);                  \
+    F(2, C);                  \
+    LANES {                   \
+      C_##A a = G_##A(s0[l]); \
+      C_##B b = G_##B(s1[l]); \
+      C_##C c = G_##C(s2[l]); \
+      d[l] = P_##D(e);        \
+    }                         \
+    put(m, w, in, T_##D, d);  \
+  }                           \
+  break
 // the destination's old value as third source
-#define OLD(T) { Insn q = *in; q.src[2] = in->dst; q.opsel = (in->opsel & ~4) | (in->opsel & 8 ? 4 : 0); q.neg = q.abs = 0; fetch(m, w, &q, 2, T_##T, s2); }
-#define OPA(D, A, B, e) { F(0, A); F(1, B); OLD(D); LANES { C_##A a = G_##A(s0[l]); C_##B b = G_##B(s1[l]); C_##D c = G_##D(s2[l]); d[l] = P_##D(e); } put(m, w, in, T_##D, d); } break
+#define OLD(T)                                            \
+  {                                                       \
+    Insn q = *in;                                         \
+    q.src[2] = in->dst;                                   \
+    q.opsel = (in->opsel & ~4) | (in->opsel & 8 ? 4 : 0); \
+    q.neg = q.abs = 0;                                    \
+    fetch(m, w, &q, 2, T_##T, s2);                        \
+  }
+#define OPA(D, A, B, e)       \
+  {                           \
+    F(0, A);                  \
+    F(1, B);                  \
+    OLD(D);                   \
+    LANES {                   \
+      C_##A a = G_##A(s0[l]); \
+      C_##B b = G_##B(s1[l]); \
+      C_##D c = G_##D(s2[l]); \
+      d[l] = P_##D(e);        \
+    }                         \
+    put(m, w, in, T_##D, d);  \
+  }                           \
+  break
 
 #endif

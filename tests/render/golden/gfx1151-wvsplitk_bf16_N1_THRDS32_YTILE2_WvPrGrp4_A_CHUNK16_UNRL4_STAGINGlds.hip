@@ -162,12 +162,14 @@ DEVICE void accumulate(Sum (&sum)[N_TILES][Y_TILES][PARTIALS], const Operands& a
     UNROLL
     for (u32 p = 0; p < PIECES; p++) {
       if (k0 + lane_k + p * PIECE >= end) break;
+      u32x4 w[Y_TILES];
+      UNROLL
+      for (u32 y = 0; y < Y_TILES; y++) w[y] = at.weight(y, offset, p * PIECE * sizeof(T));
       UNROLL
       for (u32 n = 0; n < N_TILES; n++) {
         const u32x4 x = at.activation(n, offset - act_skip, p * PIECE * sizeof(T));
         UNROLL
-        for (u32 y = 0; y < Y_TILES; y++)
-          sum[n][y][0] = multiply<T>(at.weight(y, offset, p * PIECE * sizeof(T)), x, sum[n][y][0]);
+        for (u32 y = 0; y < Y_TILES; y++) sum[n][y][0] = multiply<T>(w[y], x, sum[n][y][0]);
       }
     }
 }

@@ -1,0 +1,1 @@
+"""What things cost: builds, kernels beside what a user would pick instead, launches."""
