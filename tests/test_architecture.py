@@ -109,7 +109,8 @@ def test_torch_is_loaded_by_those_who_need_it(module):
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("hip", {"kgen/runtime/hip.py", "kgen/toolchain/doctor.py"}),  # doctor only asks whether it starts
+        # doctor only asks whether it starts; standin shows it the emulated runtime before the first call
+        ("hip", {"kgen/runtime/hip.py", "kgen/runtime/standin.py", "kgen/toolchain/doctor.py"}),
         ("jinja2", {"kgen/render/environment.py", "kgen/render/source.py"}),
     ],
 )

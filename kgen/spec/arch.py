@@ -114,7 +114,16 @@ _CDNA: dict[str, Any] = dict(
 _TABLE = (
     ArchFacts(name="gfx1151", part="Radeon 8060S (Strix Halo)", cu=20, bandwidth_gbs=256, matrix="wmma_gfx11", **_RDNA),
     ArchFacts(name="gfx1100", part="Radeon RX 7900 XTX", cu=48, bandwidth_gbs=960, matrix="wmma_gfx11", **_RDNA),
-    ArchFacts(name="gfx1201", part="Radeon AI PRO R9700", cu=32, bandwidth_gbs=640, matrix="wmma_gfx12", fp8="ocp", dot4_fp8=True, **_RDNA),
+    ArchFacts(
+        name="gfx1201",
+        part="Radeon AI PRO R9700",
+        cu=32,
+        bandwidth_gbs=640,
+        matrix="wmma_gfx12",
+        fp8="ocp",
+        dot4_fp8=True,
+        **_RDNA,
+    ),
     ArchFacts(
         name="gfx942",
         part="Instinct MI300X",
