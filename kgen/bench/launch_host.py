@@ -68,7 +68,7 @@ def measure_host(arch: str | None = None, calls: int = 2000, repeats: int = 9) -
     import torch
 
     import kgen.ops  # noqa: F401 - registers the op
-    from kgen.ops import wvsplitk as op_module
+    from kgen.ops import linear as op_module
     from kgen.ops.check import check_linear
     from kgen.runtime import session, standin
     from kgen.runtime.hip import HipDriver
@@ -99,7 +99,7 @@ def measure_host(arch: str | None = None, calls: int = 2000, repeats: int = 9) -
         launch, extra = kernel.bind(geometry), driver._buffers.of(kernel.layout).extra
         bare, function = hip.hipModuleLaunchKernel, kernel.function
         (gx, gy, gz), (bx, by, bz), lds = geometry.grid, geometry.block, geometry.lds_bytes
-        plan = op_module._kernel_plan(library, kernel, check_linear("wvsplitk", act, weight, None), act)
+        plan = op_module._kernel_plan("wvsplitk", library, kernel, check_linear("wvsplitk", act, weight, None), act)
         op = torch.ops.kgen.wvsplitk
         times = _medians(
             {
