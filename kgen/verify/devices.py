@@ -18,6 +18,7 @@ from kgen.verify.elements import NAN_FP8, POISON, Bits
 if TYPE_CHECKING:
     from kgen.runtime.driver import Driver
 
+_GUARDS = {1: NAN_FP8["e4m3fn"], 2: POISON, 4: 0x7FE17FE1}  # a NaN of each width, in bytes
 GUARD = 512  # elements of NaN around every buffer on a GPU
 OTHER_ORDER = "random:1"
 
@@ -166,24 +167,19 @@ class GpuDevice:
         size = data.dtype.itemsize
         line, piece = 512 // size, 16 // size
         front = GUARD + -(data.size + self.behind) % line // piece * piece
-        whole = np.full(front + data.size + self.behind, _guard(data.dtype), data.dtype)
-        whole[front : front + data.size] = data
+        whole = np.full(front + data.size + self.behind, _GUARDS[size], f"u{size}")
+        whole[front : front + data.size] = data.view(f"u{size}")
         return torch.from_numpy(whole.view(f"i{size}")).to(self.driver.device.torch_name), front
 
     def _download(self, buffer: Any, kernel: str) -> Any:
         """The data between its guards, as integers; raises LaunchError when the guards have changed."""
         tensor, front = buffer
         whole = tensor.cpu().numpy()
-        end = whole.size - self.behind
-        guard = np.full(1, _guard(np.dtype(f"u{whole.itemsize}")), f"u{whole.itemsize}").view(whole.dtype)[0]
+        whole = whole.view(f"u{whole.itemsize}")
+        end, guard = whole.size - self.behind, _GUARDS[whole.itemsize]
         if not ((whole[:front] == guard).all() and (whole[end:] == guard).all()):
             raise LaunchError(f"{kernel}: wrote outside its output")
         return whole[front:end]
-
-
-def _guard(kind: Any) -> Any:
-    """What surrounds buffers of a type: a NaN of its width."""
-    return {1: NAN_FP8["e4m3fn"], 2: POISON, 4: 0x7FE17FE1}[kind.itemsize]
 
 
 def _scales(data: Operands) -> dict[str, float]:
