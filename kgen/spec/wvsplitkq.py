@@ -135,7 +135,8 @@ class WvSplitKQSpec(LinearSpec):
         sums = self.lane_rows**2 // arch.wave * rows if self.MFMA else self.N * self.YTILE
         lanes = arch.simds_per_cu * arch.wave
         limit = min(arch.max_vgprs, arch.vgpr_file * lanes // max(self.threads, lanes)) - 16  # addresses and loop state
-        used = weights + acts * self.A_CHUNK // 4 + sums
+        widened = PIECE * self.N if arch.vendor == "nvidia" else 0  # a piece of every activation row in fp32
+        used = weights + acts * self.A_CHUNK // 4 + sums + widened
         if used <= limit:
             return None
         found = (
