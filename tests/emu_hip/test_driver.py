@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kgen.spec.base import Launch
 from kgen.spec.problem import GemmShape
 from tests.emu.compiler import compiled
 from tests.emu_hip.conftest import ARCH, SOURCE, Hip
+from tests.ops.splitk import build_splitk
 from tests.runtime.conftest import built, clean_environment
 from tests.runtime.tiny import OTHER, SPECS, assert_close, tensors
 
@@ -150,6 +152,34 @@ def test_an_op_is_captured_and_replayed_on_new_inputs(library: Library, api: Hip
     x.copy_(later)
     api.ok("hipGraphLaunch", replay, stream)
     assert torch.equal(out, want)
+
+
+@pytest.mark.hipcc
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_split_k_keeps_its_workspace_over_two_streams_and_a_captured_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: Hip, deterministic: bool
+) -> None:
+    monkeypatch.setenv("KGEN_EMU_ARCH", ARCH)
+    session.load(build_splitk(tmp_path), device="hip")
+    kgen.warm_up()
+    op = partial(torch.ops.kgen.wvsplitkrc, deterministic=deterministic)
+    (x, weight), (later, _) = tensors(16, 37, 520, BF16), tensors(16, 37, 520, BF16, seed=5)
+    streams = [api.ok("hipStreamCreate") for _ in range(2)]
+    for stream in streams:
+        with on_stream(stream):
+            assert_close(op(x, weight), x, weight)
+    api.ok("hipStreamBeginCapture", streams[0], api.hip.hipStreamCaptureMode.hipStreamCaptureModeGlobal)
+    with on_stream(streams[0]):
+        out = op(x, weight)
+        replay = api.ok("hipGraphInstantiateWithFlags", api.ok("hipStreamEndCapture", streams[0]), 0)
+    x.copy_(later)
+    for _ in range(3):  # beside eager launches on the other stream, which must find their counters re-armed
+        out.fill_(torch.nan)
+        api.ok("hipGraphLaunch", replay, streams[0])
+        assert_close(out, later, weight)
+        with on_stream(streams[1]):
+            assert_close(op(later, weight), later, weight)
+    session.unload()
 
 
 @pytest.mark.hipcc

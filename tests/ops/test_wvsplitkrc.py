@@ -17,7 +17,7 @@ from kgen.runtime import session
 from kgen.runtime.emu import emulation
 from kgen.runtime.library import Library
 from kgen.runtime.workspace import pool_of
-from tests.ops.splitk import build_splitk, spec
+from tests.ops.splitk import ARCH, build_splitk, spec
 from tests.runtime.tiny import assert_close, tensors
 
 pytestmark = pytest.mark.hipcc
@@ -30,12 +30,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_splitk(tmp_path_factory.mktemp("splitk"))
 
 
-@pytest.fixture
-def library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+@pytest.fixture(params=["emu", "hip"])
+def library(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """The build in the emulator: by its own driver, and by hip-python over the emulated HIP runtime."""
     import kgen.ops  # noqa: F401
 
     monkeypatch.delenv("KGEN_FAST_SKINNY_GEMM", raising=False)
-    yield session.load(folder, device="emu")
+    if request.param == "hip":
+        pytest.importorskip("hip")
+        monkeypatch.setenv("KGEN_EMU_ARCH", ARCH)
+    yield session.load(folder, device=request.param)
     settings.set_deterministic(None)
     session.unload()
 
