@@ -20,7 +20,6 @@ from kgen.emu.errors import (
 )
 from kgen.emu.memory import Memory
 from kgen.emu.module import Module
-from kgen.emu.offers import offer_compiler
 from kgen.emu.options import MemoryCounts, Options, Region, Stats
 
 __all__ = [
@@ -38,5 +37,4 @@ __all__ = [
     "Region",
     "Stats",
     "UnsupportedInstruction",
-    "offer_compiler",
 ]

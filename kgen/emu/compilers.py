@@ -1,8 +1,8 @@
 """Finding a C compiler for the engine, and building with it.
 
 The engine includes no system header and is linked against no library (its few libc and libm names are resolved when Python loads it), so a
-bare compiler is enough: no libc development files, no crt objects. Order: KGEN_CC; cc, gcc, clang on PATH; compilers that other parts of
-kgen offer (`offers.offer_compiler`), with a linker beside them; the `ziglang` package.
+bare compiler is enough: no libc development files, no crt objects. Order: KGEN_CC; cc, gcc, clang on PATH; the clang of
+kgen's own toolchain in the cache folder, with its linker beside it; the `ziglang` package.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kgen import settings
-from kgen.emu.offers import offered
 from kgen.emu.seal import seal
 from kgen.errors import MissingPieceError
 
@@ -45,7 +44,6 @@ def candidates() -> list[tuple[str, ...]]:
     if explicit := settings.CC.value:
         return [tuple(shlex.split(explicit))]
     found: list[tuple[str, ...]] = [(path,) for name in ("cc", "gcc", "clang") if (path := shutil.which(name))]
-    found += offered()
     found += [
         (str(path),) for path in sorted(settings.cache_dir().glob("toolchain/*/bin/clang")) if os.access(path, os.X_OK)
     ]

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from kgen.emu import compilers, library, offers
+from kgen.emu import compilers, library
 from kgen.errors import MissingPieceError
 from tests.emu.compiler import toolchain
 
@@ -26,7 +26,6 @@ def bare(tmp_path, monkeypatch):
     monkeypatch.setenv("KGEN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("KGEN_CC", raising=False)
     monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(offers, "_sources", [])
     return tmp_path
 
 
@@ -69,12 +68,14 @@ def test_a_compiler_that_fails_is_quoted(bare, tiny, monkeypatch):
 def test_compilers_are_tried_in_the_order_that_the_documentation_gives(bare, monkeypatch):
     for name in ("clang", "gcc", "cc"):
         script(bare / "bin" / name, "exit 0")
-    offers.offer_compiler(lambda: [["/prefix/clang", "-fuse-ld=lld"]])
+    own = bare / "cache" / "toolchain" / "clang22" / "bin"
+    own.mkdir(parents=True)
+    script(own / "clang", "exit 0")
     monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda name: name == "ziglang")
     found = compilers.candidates()
     names = [os.path.basename(command[0]) for command in found]
     assert names[:4] == ["cc", "gcc", "clang", "clang"]
-    assert found[3] == ("/prefix/clang", "-fuse-ld=lld")
+    assert found[3] == (str(own / "clang"),)
     assert found[-1] == (sys.executable, "-m", "ziglang", "cc")
     monkeypatch.setenv("KGEN_CC", "ccache gcc -g")
     assert compilers.candidates() == [("ccache", "gcc", "-g")]
