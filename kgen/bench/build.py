@@ -174,7 +174,7 @@ class _Bench:
 
     def _build(self, name: str, flavour: str, compiler: Path, *options: str) -> Run:
         env = {"KGEN_HIPCC": str(compiler), "KGEN_BUILD_DIR": str(self.place / f"build-{flavour}")}
-        words = ["build", "--arch", ARCH, "--set", name, *options]
+        words = ["build", "--arch", ARCH, "--family", "wvsplitk", "--set", name, *options]
         return self._run(["-c", _MAIN, str(self.sets), *words], f"kgen {' '.join(words)} with {compiler}", env)
 
     def _run(self, arguments: Sequence[str], what: str = "python", env: Mapping[str, str] | None = None) -> Run:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kgen.bench import build
-from kgen.errors import MissingPieceError
+from kgen.errors import MissingPieceError, ToolchainError
 from kgen.spec.sets import parse_set_file
 from kgen.spec.wvsplitk import WvSplitKSpec
 
@@ -19,6 +19,17 @@ def test_the_sets_have_the_kernels_that_the_numbers_are_for(tmp_path: Path):
     pairs = parse_set_file(bench.sets / "wvsplitk.toml", WvSplitKSpec)
     counts = {name: len({spec.name for other, spec in pairs if other == name}) for name, _ in pairs}
     assert counts == {"cold": build.COLD, "all": build.ALL}
+
+
+@pytest.mark.hipcc
+def test_the_command_that_is_timed_finds_its_set(tmp_path: Path):
+    bench = build._Bench(tmp_path)
+    try:
+        compilers = build._compilers()
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    flavour, compiler = next(iter(compilers.items()))
+    bench._build("cold", flavour, compiler, "--dry-run")
 
 
 def test_cpu_time_counts_children(tmp_path: Path):
