@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 your input; 2 this machine lacks something; 3 some variant
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     ours = words.index("--") if "--" in words else len(words)  # what follows belongs to another program
     debug = DEBUG in words[:ours]
+    gc.set_threshold(
+        100_000
+    )  # importing makes objects that stay; looking through them again and again costs 30 ms of a command
     try:
         app([word for word in words[:ours] if word != DEBUG] + words[ours:], prog_name="kgen")
     except SystemExit as end:

@@ -44,8 +44,8 @@ def install(
 ) -> None:
     """Unpack a verified, lock-filed compiler into the cache folder; no root needed."""
     from kgen.toolchain.install import install as install_compiler
-    from kgen.toolchain.install import toolchain_dir
     from kgen.toolchain.lock import read_lock
+    from kgen.toolchain.prefix import toolchain_dir
     from kgen.toolchain.progress import TerminalProgress
 
     if dry_run:
@@ -66,7 +66,7 @@ def install(
 def remove(dry_run: DryRun = False) -> None:
     """Delete what `kgen toolchain install` unpacked; other compilers are never touched."""
     from kgen.toolchain.install import remove as remove_compiler
-    from kgen.toolchain.install import toolchain_dir
+    from kgen.toolchain.prefix import toolchain_dir
 
     if dry_run:
         root = toolchain_dir()

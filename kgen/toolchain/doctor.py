@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from kgen.errors import ToolchainError
 from kgen.toolchain import find, nvidia
-from kgen.toolchain.install import installed, toolchain_dir
+from kgen.toolchain.prefix import installed, toolchain_dir
 from kgen.toolchain.probe import VerdictCache
 
 State = Literal["ok", "missing", "optional"]

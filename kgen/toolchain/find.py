@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kgen.errors import ToolchainError
-from kgen.toolchain.install import installed
 from kgen.toolchain.nvidia import NvidiaToolchain, find_nvidia
-from kgen.toolchain.prefix import LLVM, has_space
+from kgen.toolchain.prefix import LLVM, has_space, installed
 from kgen.toolchain.probe import Verdict, VerdictCache, compile_flags, describe, stamp, try_compiler
 
 AMD_ENV = {"HIP_PLATFORM": "amd"}  # with nvcc on PATH hipcc may otherwise choose NVIDIA

@@ -21,7 +21,7 @@ from kgen.toolchain.archive import Index, Verify, machine_keyrings, machine_veri
 from kgen.toolchain.deb import unpack
 from kgen.toolchain.fetch import GoneError, MismatchError, fetch_file, join
 from kgen.toolchain.lock import Lock, Locked, read_lock, resolve_again
-from kgen.toolchain.prefix import PLACES, Prefix, finish, read_prefix
+from kgen.toolchain.prefix import PLACES, Prefix, finish, read_prefix, toolchain_dir
 from kgen.toolchain.progress import Progress, Quiet
 from kgen.toolchain.sources import Archives, find_archives
 
@@ -36,23 +36,6 @@ class Installed:
     prefix: Prefix
     fresh: bool
     notes: tuple[str, ...] = ()
-
-
-def toolchain_dir() -> Path:
-    """The folder of all installations, below the cache folder."""
-    from kgen.settings import cache_dir
-
-    return cache_dir() / "toolchain"
-
-
-def installed(root: Path | None = None) -> Prefix | None:
-    """The installation to use: the one that the lock file names, else the newest other one, else None."""
-    root = root or toolchain_dir()
-    wanted = read_prefix(root / read_lock().id)
-    if wanted is not None or not root.is_dir():
-        return wanted
-    others = [prefix for path in root.iterdir() if not path.name.startswith(".") and (prefix := read_prefix(path))]
-    return max(others, key=lambda prefix: prefix.root.stat().st_mtime, default=None)
 
 
 def remove(root: Path | None = None) -> list[Path]:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kgen.toolchain.lock import Lock
+from kgen.toolchain.lock import Lock, read_lock
 
 MARK = "kgen-toolchain.json"
 LLVM = "usr/lib/llvm-22"
@@ -136,3 +136,20 @@ def _script(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     os.chmod(path, 0o755)
+
+
+def toolchain_dir() -> Path:
+    """The folder of all installations, below the cache folder."""
+    from kgen.settings import cache_dir
+
+    return cache_dir() / "toolchain"
+
+
+def installed(root: Path | None = None) -> Prefix | None:
+    """The installation to use: the one that the lock file names, else the newest other one, else None."""
+    root = root or toolchain_dir()
+    wanted = read_prefix(root / read_lock().id)
+    if wanted is not None or not root.is_dir():
+        return wanted
+    others = [prefix for path in root.iterdir() if not path.name.startswith(".") and (prefix := read_prefix(path))]
+    return max(others, key=lambda prefix: prefix.root.stat().st_mtime, default=None)

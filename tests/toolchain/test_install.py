@@ -11,9 +11,9 @@ import pytest
 
 from kgen.errors import ToolchainError
 from kgen.toolchain import install as module
-from kgen.toolchain.install import install, installed, remove
+from kgen.toolchain.install import install, remove
 from kgen.toolchain.lock import Lock, Locked, write_lock
-from kgen.toolchain.prefix import read_prefix
+from kgen.toolchain.prefix import installed, read_prefix
 from tests.toolchain.fake_archive import lock_of, plain_verify, toolchain_tree
 
 

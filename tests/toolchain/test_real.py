@@ -8,7 +8,7 @@ import pytest
 from kgen.spec.arch import ARCHES
 from kgen.toolchain import probe
 from kgen.toolchain.find import engine_compilers, find_amd
-from kgen.toolchain.install import installed
+from kgen.toolchain.prefix import installed
 
 AMD = [name for name, facts in ARCHES.items() if facts.vendor == "amd"]
 pytestmark = pytest.mark.hipcc
