@@ -167,6 +167,11 @@ class KernelSpec(BaseModel):
     @classmethod
     def problems_of(cls, values: Mapping[str, Any], where: str = "") -> list[Problem]:
         """Everything that is wrong with these values: types and ranges first, then the rules; empty when a spec can be made."""
+        return cls.tried(values, where)[1]
+
+    @classmethod
+    def tried(cls, values: Mapping[str, Any], where: str = "") -> tuple[Self | None, list[Problem]]:
+        """A spec from values and what is wrong with it; no spec where types or ranges are."""
         try:
             spec = cls(**values)
         except ValidationError as error:
@@ -175,15 +180,16 @@ class KernelSpec(BaseModel):
             unlisted = (
                 _among_problem(cls, field, values[field], where) for field in cls.model_fields if field in others
             )
-            return found + [problem for problem in unlisted if problem]
-        return spec.problems(where)
+            return None, found + [problem for problem in unlisted if problem]
+        return spec, spec.problems(where)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], where: str = "") -> Self:
         """A spec from values, or SpecError with all its problems."""
-        if problems := cls.problems_of(values, where):
+        spec, problems = cls.tried(values, where)
+        if problems or spec is None:
             raise SpecError(f"{cls.family} on {values.get('arch', 'no target')}: not a possible kernel", problems)
-        return cls(**values)
+        return spec
 
     def problems(self, where: str = "") -> list[Problem]:
         """What the rules say against this spec on its target."""

@@ -73,10 +73,10 @@ def parse_set_file(path: Path, cls: type[KernelSpec]) -> list[tuple[str, KernelS
     specs = []
     for number, entry in enumerate(data.get("variants", ()), 1):
         for values, where in _expand(entry, f"variant {number}", problems):
-            found = cls.problems_of(values, where)
+            spec, found = cls.tried(values, where)
             problems += found
-            if not found:
-                specs.append((entry["set"], cls(**values)))
+            if spec is not None and not found:
+                specs.append((entry["set"], spec))
     if problems:
         raise SpecError(f"{path}: {len(problems)} problems ({len(specs)} kernels are fine)", problems)
     return specs
