@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from kgen.ops.check import ALIGNMENT, DTYPES, LinearProblem, alignment_error, check_fp8, check_scaled_linear
-from kgen.ops.linear import _checking_gradients, _contiguous, _empty_on, _remember, _torch_plan
+from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error, check_fp8, check_scaled_linear
+from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
 from kgen.ops.reference import scaled_linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
@@ -20,9 +18,6 @@ from kgen.spec.wvsplitkq import WvSplitKQSpec
 
 FAMILY = WvSplitKQSpec.family
 OUT = torch.bfloat16  # the output's type where the caller names none
-
-Plan = Callable[..., Tensor]
-"""Of (x, weight, x_scale, weight_scale, bias)."""
 
 
 def wvsplitkq(
@@ -50,40 +45,24 @@ def wvsplitkq(
         None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
         torch.is_grad_enabled(),
     )
-    plan = session.plans.get(key) or _plan(key, x, weight, x_scale, weight_scale, bias, out_dtype or OUT)
+    plan = session.plans.get(key)
+    if plan is None:
+        out_type = out_dtype or OUT
+        check = partial(check_scaled_linear, out_dtype=out_type)
+        tensors = (x, weight, x_scale, weight_scale, bias)
+        plan = make_plan(FAMILY, key, tensors, check, partial(_answer, x, out_type))
     return plan(x, weight, x_scale, weight_scale, bias)
 
 
-def _plan(
-    key: Any,
-    x: Tensor,
-    weight: Tensor,
-    x_scale: Tensor,
-    weight_scale: Tensor,
-    bias: Tensor | None,
-    out_dtype: torch.dtype,
-) -> Plan:
-    """Check the tensors, ask the table, load the kernel; what comes out is good for every call with this key."""
-    plans = session.plans  # before the library is looked up: a load in between drops this plan with the old dictionary
-    check = partial(check_scaled_linear, out_dtype=out_dtype)
-    problem = check(FAMILY, x, weight, x_scale, weight_scale, bias)
-    library = session.library_on(x.device.type, x.get_device())
-    check_fp8(FAMILY, x, library.arch, arch_facts(library.arch).fp8)
-    plan = library.driver.guarded(_answer(library, problem, x, out_dtype))
-    if torch.is_grad_enabled():
-        plan = _checking_gradients(FAMILY, plan, check)
-    return _remember(plans, key, plan)
+def _answer(x: Tensor, out_dtype: torch.dtype, library: Library, problem: LinearProblem) -> Plan:
+    fp8 = arch_facts(library.arch).fp8
+    check_fp8(FAMILY, x, library.arch, fp8)
+    reference = partial(scaled_linear_torch, out_dtype=out_dtype, fp8_hardware=fp8 is not None)
 
+    def kernel_plan(kernel: Kernel) -> Plan:
+        return _kernel_plan(library, kernel, problem, x.device, out_dtype)
 
-def _answer(library: Library, problem: LinearProblem, x: Tensor, out_dtype: torch.dtype) -> Plan:
-    shape = problem.shape
-    if shape.M == 0 or shape.N == 0:
-        return lambda x, *others: x.new_empty(problem.out_shape, dtype=out_dtype)
-    kernel = library.pick(FAMILY, shape, DTYPES[out_dtype]) if shape.K else None
-    if kernel is None:
-        hardware = arch_facts(library.arch).fp8 is not None
-        return _torch_plan(FAMILY, library, partial(scaled_linear_torch, out_dtype=out_dtype, fp8_hardware=hardware))
-    return _kernel_plan(library, kernel, problem, x.device, out_dtype)
+    return table_answer(FAMILY, library, problem, out_dtype, kernel_plan, reference)
 
 
 def _kernel_plan(
@@ -93,7 +72,7 @@ def _kernel_plan(
     geometry = kernel.spec.launch(shape, driver.device.cu)
     sizes = (shape.M, shape.K, problem.weight_stride, problem.act_stride, problem.bias_stride, geometry.grid[0])
     launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
-    out_shape, out_stride, empty = problem.out_shape, _contiguous(problem.out_shape), _empty_on(device)
+    out_shape, out_stride, empty = problem.out_shape, contiguous(problem.out_shape), empty_on(device)
     mask = ALIGNMENT - 1
 
     def run(x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from kgen import settings
 from kgen.errors import MissingPieceError
-from kgen.ops.check import ALIGNMENT, DTYPES, LinearProblem, alignment_error, check_linear
-from kgen.ops.linear import PLANS_LIMIT, Plan, _checking_gradients, _contiguous, _empty_on, _torch_plan
+from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error, check_linear
+from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
@@ -40,32 +40,17 @@ def wvsplitkrc(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, determi
         None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
         torch.is_grad_enabled(),
     )
-    plan = session.plans.get(key) or _plan(key, x, weight, bias, wanted)
+    plan = session.plans.get(key)
+    if plan is None:
+        plan = make_plan(FAMILY, key, (x, weight, bias), check_linear, partial(_answer, x, wanted))
     return plan(x, weight, bias)
 
 
-def _plan(key: Any, x: Tensor, weight: Tensor, bias: Tensor | None, deterministic: bool) -> Plan:
-    """Check the tensors, ask the table, load the kernel; what comes out is good for every call with this key."""
-    plans = session.plans  # before the library is looked up: a load in between drops this plan with the old dictionary
-    problem = check_linear(FAMILY, x, weight, bias)
-    library = session.library_on(x.device.type, x.get_device())
-    plan = library.driver.guarded(_answer(library, problem, x, deterministic))
-    if torch.is_grad_enabled():
-        plan = _checking_gradients(FAMILY, plan)
-    if len(plans) >= PLANS_LIMIT:
-        plans.clear()
-    plans[key] = plan
-    return plan
+def _answer(x: Tensor, deterministic: bool, library: Library, problem: LinearProblem) -> Plan:
+    def kernel_plan(kernel: Kernel) -> Plan:
+        return _kernel_plan(library, _in_order(library, kernel, problem, deterministic), problem, x)
 
-
-def _answer(library: Library, problem: LinearProblem, x: Tensor, deterministic: bool) -> Plan:
-    shape = problem.shape
-    if shape.M == 0 or shape.N == 0:
-        return lambda x, weight, bias: x.new_empty(problem.out_shape)
-    kernel = library.pick(FAMILY, shape, DTYPES[x.dtype]) if shape.K else None
-    if kernel is None:
-        return _torch_plan(FAMILY, library)
-    return _kernel_plan(library, _in_order(library, kernel, problem, deterministic), problem, x)
+    return table_answer(FAMILY, library, problem, x.dtype, kernel_plan)
 
 
 def _in_order(library: Library, kernel: Kernel, problem: LinearProblem, deterministic: bool) -> Kernel:
@@ -94,8 +79,8 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: LinearProblem, x: Te
     sizes = (shape.M, shape.K, *strides, shape.N, spec.shards(shape), geometry.grid[0])
     bound, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
     borrow = pool_of(driver, spec.DETERMINISTIC).launch
-    out_shape, out_stride, dtype = problem.out_shape, _contiguous(problem.out_shape), x.dtype
-    empty = _empty_on(x.device)
+    out_shape, out_stride, dtype = problem.out_shape, contiguous(problem.out_shape), x.dtype
+    empty = empty_on(x.device)
     mask = ALIGNMENT - 1
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
