@@ -25,3 +25,11 @@ class GemmShape:
     M: int
     N: int
     K: int
+
+
+@dataclass(frozen=True)
+class W4Shape(GemmShape):
+    """The same on 4-bit weights: GROUP_SIZE elements of K share a scale, and with HAS_ZP a zero point."""
+
+    GROUP_SIZE: int = 128
+    HAS_ZP: bool = False
