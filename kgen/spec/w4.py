@@ -39,6 +39,7 @@ class W4Spec(KernelSpec):
         UNRL: int
         GROUP_SIZE: int
         HAS_ZP: bool
+        PREFETCH: bool
         DEQUANT: Dequant
 
     # ---- how a wave is laid over rows and K
@@ -79,6 +80,11 @@ class W4Spec(KernelSpec):
         return self.slab * self.UNRL
 
     @property
+    def whole_slabs(self) -> bool:
+        """Whether K, which is whole groups, is always whole slabs."""
+        return self.GROUP_SIZE % self.slab == 0
+
+    @property
     def groups_of_slab(self) -> int:
         """Groups that meet in one matrix instruction."""
         return max(1, self.slab // self.GROUP_SIZE) if self.matrix else 1
@@ -103,7 +109,7 @@ class W4Spec(KernelSpec):
     @property
     def weight_vgprs(self) -> int:
         """Registers for the codes of one trip."""
-        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words
+        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words * (2 if self.PREFETCH else 1)
 
     @property
     def sum_vgprs(self) -> int:

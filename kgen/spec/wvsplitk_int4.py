@@ -20,7 +20,7 @@ from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, OFFSET, Dequant, W4Spec
 
-Staging = Literal["lds", "window", "prefix"]
+Staging = Literal["lds", "window", "prefix", "global"]
 
 _WINDOW_BYTES = 16 * 1024  # LDS of a window: small enough that four groups share a CU's 64 KiB
 _PREFIX_BYTES = 32 * 1024
@@ -57,9 +57,12 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     UNRL: int = Param(2, among=(1, 2, 4, 8), doc="chunks in flight per weight row and lane")
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
+    PREFETCH: bool = Param(False, doc="the next trip's weights are on their way while this one's are multiplied")
     DEQUANT: Dequant = Param("magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact")
     STAGING: Staging = Param(
-        "lds", among=get_args(Staging), doc="activations: whole in LDS, a window of K, or the first part of K and the rest from memory"
+        "lds",
+        among=get_args(Staging),
+        doc="activations: whole in LDS, a window of K, the first part of K and the rest from memory, or all from memory",
     )
     K: int | None = Param(
         None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
@@ -121,7 +124,7 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        staged = self.window or self.prefix or self.K or 0
+        staged = 0 if self.STAGING == "global" else self.window or self.prefix or self.K or 0
         return self.exchange_bytes + ceil_div(staged, self.slab) * self.slab_bytes
 
     # ---- rules
@@ -134,9 +137,9 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @rule
     def sums_are_staged(self, arch: ArchFacts) -> Problem | None:
-        if self.STAGING != "prefix" or self.DEQUANT != "actsum" or not self.matrix:
+        if self.STAGING not in ("prefix", "global") or self.DEQUANT != "actsum" or not self.matrix:
             return None
-        return Problem(("STAGING", "DEQUANT"), "prefix with actsum", f"sums of all activations in LDS on {arch.name}", "DEQUANT = magic, or STAGING = window")
+        return Problem(("STAGING", "DEQUANT"), f"{self.STAGING} with actsum", f"sums of all activations in LDS on {arch.name}", "DEQUANT = magic, or STAGING = window")
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
