@@ -37,9 +37,9 @@ class W4Spec(KernelSpec):
         WvPrGrp: int
         A_CHUNK: int
         UNRL: int
+        GrpsPerCU: int
         GROUP_SIZE: int
         HAS_ZP: bool
-        PREFETCH: bool
         DEQUANT: Dequant
 
     # ---- how a wave is laid over rows and K
@@ -109,7 +109,7 @@ class W4Spec(KernelSpec):
     @property
     def weight_vgprs(self) -> int:
         """Registers for the codes of one trip."""
-        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words * (2 if self.PREFETCH else 1)
+        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words
 
     @property
     def sum_vgprs(self) -> int:
@@ -129,14 +129,15 @@ class W4Spec(KernelSpec):
     @rule
     def codes_fit_registers(self, arch: ArchFacts) -> Problem | None:
         lanes = arch.simds_per_cu * arch.wave
-        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // max(self.THRDS * self.WvPrGrp, lanes)) - 24
+        resident = max(self.THRDS * self.WvPrGrp * self.GrpsPerCU, lanes)
+        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // resident) - 24
         act = 4 * self.words * (self.column_tiles if self.matrix else self.N)
         decoded = 4 * self.rows_of_lane * self.row_tiles
         used = self.weight_vgprs + act + decoded + self.sum_vgprs
         if used <= limit:
             return None
         found = f"{self.weight_vgprs} code + {act} activation + {decoded} decoded + {self.sum_vgprs} sum registers per lane = {used}"
-        allowed = f"at most {limit} on {arch.name} with {self.THRDS * self.WvPrGrp} work-items"
+        allowed = f"at most {limit} on {arch.name} with {self.THRDS * self.WvPrGrp * self.GrpsPerCU} work-items on a CU"
         return Problem(
             ("YTILE", "UNRL", "A_CHUNK", "N"), found, allowed, "lower UNRL first; it costs the least bandwidth"
         )
