@@ -26,6 +26,11 @@ class GemmShape:
     N: int
     K: int
 
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """What kernels are compiled for besides type and sizes, by name: the family's `traits`, in that order."""
+        return {}
+
 
 @dataclass(frozen=True)
 class W4Shape(GemmShape):
@@ -33,3 +38,8 @@ class W4Shape(GemmShape):
 
     GROUP_SIZE: int = 128
     HAS_ZP: bool = False
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """GROUP_SIZE and HAS_ZP."""
+        return {"GROUP_SIZE": self.GROUP_SIZE, "HAS_ZP": self.HAS_ZP}
