@@ -150,7 +150,9 @@ def _write_shards(
         layers |= entries
     _write_json(folder / INDEX, {"metadata": {"total_size": written}, "weight_map": index})
     for file in set(index.values()):
-        shutil.copymode(folder / INDEX, folder / file)  # safetensors makes files that only their owner reads, whatever the umask
+        shutil.copymode(
+            folder / INDEX, folder / file
+        )  # safetensors makes files that only their owner reads, whatever the umask
     return layers, written
 
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kgen.errors import PackError, Problem
+from kgen.errors import PackError
 from kgen.ops.pack.awq import pack_awq, unpack_awq
 from kgen.ops.pack.checks import ordered
 from kgen.ops.pack.compressed_tensors import pack_compressed_tensors, unpack_compressed_tensors
 from kgen.ops.pack.config import Quantisation
 from kgen.ops.pack.files import TensorFiles
 from kgen.ops.pack.gptq import pack_gptq, unpack_gptq
-from kgen.ops.pack.layout import PackedW4, join_rows, stack_experts
+from kgen.ops.pack.layout import PackedW4, join_rows, stack_experts, without_symmetric
 from kgen.ops.pack.nibbles import pack_columns, unpack_columns
 from kgen.ops.pack.plan import Layer, Options, Target
 
 UNCOMPARED = ("g_idx", "weight_g_idx", "weight_shape")  # what they say is in the packed layer's sizes
 
 
-def read_layer(files: TensorFiles, layer: Layer, device: str = "cpu") -> dict[str, Tensor]:
+def read_layer(files: TensorFiles, layer: Layer) -> dict[str, Tensor]:
     """The layer's tensors by key, such as `qweight`."""
-    return {key: files.read(name, device) for key, name in layer.tensors.items()}
+    return {key: files.read(name) for key, name in layer.tensors.items()}
 
 
 def pack_layer(tensors: Mapping[str, Tensor], quantisation: Quantisation, options: Options) -> PackedW4:
@@ -46,34 +47,33 @@ def unpack_layer(
     if quantisation.format == "gptq":
         version: Literal[1, 2] = 2 if quantisation.version == 2 else 1
         return unpack_gptq(packed, version=version, wrap=options.wrap, with_g_idx="g_idx" in like)
-    return unpack_compressed_tensors(packed, zero_point="weight_zero_point" in like)
+    return unpack_compressed_tensors(packed, zero_point=True if "weight_zero_point" in like else None)
 
 
-def pack_target(
-    files: TensorFiles, target: Target, quantisation: Quantisation, options: Options, device: str = "cpu"
-) -> PackedW4:
+def pack_target(files: TensorFiles, target: Target, quantisation: Quantisation, options: Options) -> PackedW4:
     """A layer or a stack of the output, made from the source's files. Raises PackError that names the source's layer."""
     experts = []
     for parts in target.experts:
-        packed = [_named(files, part, quantisation, options, device) for part in parts]
+        packed = [_named(files, part, quantisation, options) for part in parts]
         experts.append(packed[0] if len(packed) == 1 else join_rows(packed, options.pad))
     return stack_experts(experts, options.pad) if target.stacked else experts[0]
 
 
-def _named(files: TensorFiles, layer: Layer, quantisation: Quantisation, options: Options, device: str) -> PackedW4:
+def _named(files: TensorFiles, layer: Layer, quantisation: Quantisation, options: Options) -> PackedW4:
     try:
-        return pack_layer(read_layer(files, layer, device), quantisation, options)
+        return pack_layer(read_layer(files, layer), quantisation, options)
     except PackError as error:
-        where = [Problem(p.fields, p.found, p.allowed, p.next, layer.name) for p in error.problems]
-        raise PackError(error.what, where) from error
+        raise PackError(error.what, [replace(problem, where=layer.name) for problem in error.problems]) from error
 
 
 def differences(
     packed: PackedW4, tensors: Mapping[str, Tensor], quantisation: Quantisation, options: Options
 ) -> list[str]:
     """Which of a source layer's tensors do not come back from `packed` bit for bit; empty if all do."""
+    if packed.zeros is not None:  # a symmetric layer among others was given zero points of 8
+        packed = replace(packed, zeros=without_symmetric(packed.zeros, packed.M))
     back = unpack_layer(packed, tensors, quantisation, options)
-    wrong = []
+    wrong = sorted(back.keys() - tensors.keys() - {*UNCOMPARED})
     for key, tensor in tensors.items():
         if key in UNCOMPARED:
             wrong += [] if _agrees(key, tensor, packed) else [key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,7 +104,11 @@ class PackedFolder:
             raise PackError(f"{self.folder} is damaged", [problem])
         zeros = rest[0] if rest else None
         packed = PackedW4(rows[..., : entry.K // 8], scales, zeros, entry.group, entry.M, entry.K)
-        validate(packed)
+        try:
+            validate(packed)
+        except PackError as error:
+            found = [replace(problem, where=name) for problem in error.problems]
+            raise PackError(f"{self.folder} is damaged", found) from error
         return packed
 
     def _entries(self) -> dict[str, LayerEntry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from kgen.errors import PackError, Problem
@@ -10,8 +10,9 @@ from kgen.ops.pack.checkpoint import Progress
 from kgen.ops.pack.config import read_quantisation
 from kgen.ops.pack.files import TensorFiles
 from kgen.ops.pack.layers import differences, read_layer, rows_of, same_bits
+from kgen.ops.pack.layout import PackedW4
 from kgen.ops.pack.load import PackedFolder
-from kgen.ops.pack.plan import SHOWN, Options, Plan, Target, plan_checkpoint
+from kgen.ops.pack.plan import SHOWN, Layer, Options, Plan, Target, plan_checkpoint
 
 
 def check_packed(source: Path, out: Path, progress: Progress | None = None) -> tuple[int, int]:
@@ -65,7 +66,14 @@ def _compare(files: TensorFiles, packed: PackedFolder, target: Target, plan: Pla
         first = 0
         for part in parts:
             rows = layer if len(parts) == 1 else rows_of(layer, first, part.M)
-            wrong = differences(rows, read_layer(files, part), plan.quantisation, plan.options)
-            problems += [Problem((f"{part.name}.{key}",), "differs", "the source's bits") for key in wrong]
+            problems += _differences(rows, part, files, plan)
             first += part.M
     return problems
+
+
+def _differences(packed: PackedW4, layer: Layer, files: TensorFiles, plan: Plan) -> list[Problem]:
+    try:
+        wrong = differences(packed, read_layer(files, layer), plan.quantisation, plan.options)
+    except PackError as error:  # what the format cannot say, it did not say
+        return [replace(problem, where=layer.name) for problem in error.problems]
+    return [Problem((f"{layer.name}.{key}",), "differs", "the source's bits") for key in wrong]

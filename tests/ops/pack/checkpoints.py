@@ -31,7 +31,13 @@ SCHEME = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
     "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "checkpoint_format": "gptq"},
-    "gptq_v2": {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "checkpoint_format": "gptq_v2"},
+    "gptq_v2": {
+        "quant_method": "gptq",
+        "bits": 4,
+        "group_size": 128,
+        "desc_act": False,
+        "checkpoint_format": "gptq_v2",
+    },
     "compressed-tensors": {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
@@ -83,9 +89,7 @@ def moe_config(kind: str) -> dict[str, Any]:
     return json.loads(text)
 
 
-def write(
-    folder: Path, tensors: Mapping[str, Tensor], quantisation: Mapping[str, Any] | None, shards: int = 1
-) -> Path:
+def write(folder: Path, tensors: Mapping[str, Tensor], quantisation: Mapping[str, Any] | None, shards: int = 1) -> Path:
     """A checkpoint folder. With more than one shard an index, and the tensors dealt out one by one, so that layers lie across files."""
     folder.mkdir(parents=True)
     config = {"architectures": ["TestForCausalLM"], "hidden_size": 64}
