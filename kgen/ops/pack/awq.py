@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kgen.ops.pack.checks import SCALE_TYPES, Checks
-from kgen.ops.pack.layout import PackedW4, empty_weight, plain_layer, validate, without_symmetric, zeros_of
+from kgen.ops.pack.layout import PackedW4, check_plain, empty_weight, validate, without_symmetric, zeros_of
 from kgen.ops.pack.nibbles import PER_WORD, shuffle, transposed, turn, unshuffle
 
 
@@ -25,7 +25,7 @@ def pack_awq(qweight: Tensor, qzeros: Tensor, scales: Tensor, *, pad: bool = Tru
     Exact: no value changes, and `unpack_awq` gives the same bits back. Raises PackError on other types or shapes, K not a multiple of 8, or another
     group size than 32, 64 or 128.
     """
-    checks = Checks("AWQ layer")
+    checks = Checks("AWQ layer that cannot be packed")
     checks.matrix("qweight", qweight, (torch.int32,), "[K, M / 8]")
     checks.matrix("scales", scales, SCALE_TYPES, "[K / group, M]")
     checks.matrix("qzeros", qzeros, (torch.int32,), "[K / group, M / 8]")
@@ -44,8 +44,7 @@ def pack_awq(qweight: Tensor, qzeros: Tensor, scales: Tensor, *, pad: bool = Tru
 
 def unpack_awq(packed: PackedW4) -> dict[str, Tensor]:
     """The inverse of `pack_awq`: `qweight`, `qzeros` and `scales`, contiguous. Raises PackError for a stack, or if M is not a multiple of 8."""
-    plain_layer(packed, "AWQ tensors")
-    checks = Checks("layer as AWQ")
+    checks = check_plain(packed, "AWQ")
     checks.rows_of_eight(packed.M)
     checks.done()
     qweight = torch.empty((packed.K, packed.M // PER_WORD), dtype=torch.int32, device=packed.weight.device)

@@ -19,7 +19,7 @@ REQUANTISE = "a checkpoint quantised with group size 32, 64 or 128"
 class Checks:
     """Problems found so far; `done` raises them as one PackError.
 
-    what  what is being read, such as `AWQ layer`
+    what  the error's first line, such as `AWQ layer that cannot be packed`
     """
 
     def __init__(self, what: str):
@@ -54,7 +54,7 @@ class Checks:
 
     def done(self) -> None:
         if self.problems:
-            raise PackError(f"{self.what} that cannot be packed", self.problems)
+            raise PackError(self.what, self.problems)
 
 
 def described(tensor: Tensor) -> str:

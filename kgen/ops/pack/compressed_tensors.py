@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kgen.ops.pack.checks import SCALE_TYPES, Checks, check_order
-from kgen.ops.pack.layout import PackedW4, empty_weight, plain_layer, validate, without_symmetric, zeros_of
+from kgen.ops.pack.layout import PackedW4, check_plain, empty_weight, validate, without_symmetric, zeros_of
 from kgen.ops.pack.nibbles import PER_WORD, shuffle, unshuffle
 
 
@@ -37,7 +37,7 @@ def pack_compressed_tensors(
     Exact: no value changes, and `unpack_compressed_tensors` gives the same bits back. Raises PackError on other types or shapes, a shape that
     contradicts the words, activation order, or another group size than 32, 64 or 128.
     """
-    checks = Checks("compressed-tensors layer")
+    checks = Checks("compressed-tensors layer that cannot be packed")
     checks.matrix("weight_packed", weight_packed, (torch.int32,), "[M, K / 8]")
     checks.matrix("weight_scale", weight_scale, SCALE_TYPES, "[M, K / group]")
     M, K, groups = weight_packed.shape[0], weight_packed.shape[1] * PER_WORD, weight_scale.shape[1]
@@ -72,9 +72,8 @@ def unpack_compressed_tensors(
     `weight_g_idx` is not given: what the packer takes of it says nothing. Raises PackError for a stack, or if zero points that are not all 8 are to
     be left out.
     """
-    plain_layer(packed, "compressed-tensors tensors")
+    checks = check_plain(packed, "compressed-tensors")
     if zero_point is False and not packed.symmetric:
-        checks = Checks("layer as symmetric compressed-tensors")
         checks.add("zeros", "zero points other than 8", "none", "zero_point=True")
         checks.done()
     tensors = {

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from kgen.ops.pack.checks import SCALE_TYPES, Checks, check_order
-from kgen.ops.pack.layout import PackedW4, empty_weight, plain_layer, validate, without_symmetric, zeros_of
+from kgen.ops.pack.layout import PackedW4, check_plain, empty_weight, validate, without_symmetric, zeros_of
 from kgen.ops.pack.nibbles import PER_WORD, shuffle, transposed, unshuffle
 
 Wrap = Literal["refuse", "nibble", "word"]
@@ -57,7 +57,7 @@ def pack_gptq(
     Exact: no value changes, and `unpack_gptq` with the same version and wrap gives the same bits back. Raises PackError on other types or shapes,
     activation order, or another group size than 32, 64 or 128.
     """
-    checks = Checks("GPTQ layer")
+    checks = Checks("GPTQ layer that cannot be packed")
     checks.matrix("qweight", qweight, (torch.int32,), "[K / 8, M]")
     checks.matrix("scales", scales, SCALE_TYPES, "[K / group, M]")
     checks.matrix("qzeros", qzeros, (torch.int32,), "[K / group, M / 8]")
@@ -84,8 +84,7 @@ def unpack_gptq(
 
     Raises PackError for a stack, if M is not a multiple of 8, or if a zero point is 0, the version is 1 and wrap is refuse.
     """
-    plain_layer(packed, "GPTQ tensors")
-    checks = Checks("layer as GPTQ")
+    checks = check_plain(packed, "GPTQ")
     checks.rows_of_eight(packed.M)
     checks.done()
     zeros = transposed(zeros_of(packed))
@@ -105,7 +104,7 @@ def _add_one(stored: Tensor, wrap: Wrap) -> Tensor:
     if wrap == "word":
         return stored + _ONES
     if wrap == "refuse" and _has(stored, 15):
-        checks = Checks("GPTQ layer")
+        checks = Checks("GPTQ layer that cannot be packed")
         checks.add(
             "qzeros",
             "zero points stored as 15 in version 1, which subtracts 1: the writer had a zero point of 0 and no place for it",
@@ -121,7 +120,7 @@ def _subtract_one(zeros: Tensor, wrap: Wrap) -> Tensor:
     if wrap == "word":
         return zeros - _ONES
     if wrap == "refuse" and _has(zeros, 0):
-        checks = Checks("layer as GPTQ version 1")
+        checks = Checks("layer that has no form in GPTQ version 1")
         checks.add("zeros", "a zero point of 0", "1 to 15: version 1 stores z - 1", "version 2, which stores z")
         checks.done()
     return _each_nibble(zeros, 15)

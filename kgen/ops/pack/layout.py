@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kgen.errors import PackError
 from kgen.ops.pack.checks import GROUP_WORDS, GROUPS, REQUANTISE, SCALE_TYPES, Checks, described
 from kgen.ops.pack.nibbles import PER_WORD, pack_columns, unpack_columns, unpack_words
 
@@ -24,7 +23,7 @@ SYMMETRIC = 8
 """The zero point where there is none."""
 ALL_SYMMETRIC = -0x77777778  # 0x88888888 as int32: eight zero points of 8
 CLIFF_BYTES = 512
-"""Rows that are a multiple of this many bytes apart fall into few sets of gfx1151's cache; vLLM's loader pads them (kernels-facts, section 6)."""
+"""Rows that are a multiple of this many bytes apart meet a cache cliff on gfx1151; vLLM's weight loader pads such rows too, from 1024 bytes on."""
 PAD_WORDS = 32  # 128 bytes, one cache line
 ALIGN_WORDS = 4  # 16 bytes: rows are read 16 bytes at a time
 
@@ -108,7 +107,7 @@ def zeros_of(packed: PackedW4) -> Tensor:
 
 def validate(packed: PackedW4) -> None:
     """Raise PackError with all that is wrong with types, shapes, strides and group; contents are not looked at."""
-    checks = Checks("packed int4 weights")
+    checks = Checks("int4 weights that the kernels do not take")
     if packed.group not in GROUPS or packed.K <= 0 or packed.K % packed.group:
         checks.add("group", f"{packed.group} for K = {packed.K}", f"{GROUP_WORDS}; K a multiple of it", REQUANTISE)
         checks.done()
@@ -152,7 +151,7 @@ def join_rows(parts: Sequence[PackedW4], pad: bool = True) -> PackedW4:
 
     Exact. Parts of which only some are symmetric get zero points of 8 there. Raises PackError if K, group, scale type or device differ.
     """
-    first = _alike(parts, "layers to be joined", with_rows=False)
+    first = _alike(parts, "layers that cannot be joined", with_rows=False)
     M = sum(part.M for part in parts)
     weight = empty_weight(M, first.K, pad, first.weight.device)
     torch.cat([part.weight for part in parts], out=weight)
@@ -165,7 +164,7 @@ def join_rows(parts: Sequence[PackedW4], pad: bool = True) -> PackedW4:
 
 def stack_experts(parts: Sequence[PackedW4], pad: bool = True) -> PackedW4:
     """E layers of one shape as [E, ...]. Exact; zero points, PackError and padding as in `join_rows`, and M must agree too."""
-    first = _alike(parts, "experts to be stacked", with_rows=True)
+    first = _alike(parts, "experts that cannot be stacked", with_rows=True)
     weight = empty_weight(first.M, first.K, pad, first.weight.device, experts=len(parts))
     for index, part in enumerate(parts):
         weight[index] = part.weight
@@ -193,11 +192,11 @@ def _kind(part: PackedW4, with_rows: bool) -> str:
     return f"{rows}K = {part.K}, group {part.group}, scales {part.scales.dtype}, on {part.weight.device}"
 
 
-def plain_layer(packed: PackedW4, what: str) -> PackedW4:
-    """`packed` itself, validated and of one layer; the formats know no stacks."""
+def check_plain(packed: PackedW4, form: str) -> Checks:
+    """Raise PackError unless this is one valid layer: formats know no stacks. Else what further checks for `form` go on with."""
     validate(packed)
+    checks = Checks(f"layer that has no form in {form}")
     if packed.E is not None:
-        checks = Checks(what)
         checks.add("packed", f"a stack of {packed.E} experts", "one layer", "`packed.expert(e)` for each e")
-        raise PackError(f"{what} from a stack", checks.problems)
-    return packed
+    checks.done()
+    return checks

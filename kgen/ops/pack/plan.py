@@ -59,13 +59,15 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One quantised linear layer of the source. tensors: key, such as `qweight` -> the tensor's full name."""
+    """One quantised linear layer of the source. tensors: key, such as `qweight` -> the tensor's full name; scale: the type of its scales, such as
+    F16."""
 
     name: str
     tensors: Mapping[str, str]
     M: int
     K: int
     group: int
+    scale: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +211,7 @@ def _sized(
         )
         problems.append(Problem((name,), said, f"{GROUP_WORDS}{config}", "a checkpoint that is 4-bit throughout"))
         return None
-    return Layer(name, tensors, M, K, group)
+    return Layer(name, tensors, M, K, group, scale.kind)
 
 
 def _stack(layers: Sequence[Layer], options: Options) -> list[Target]:
@@ -256,11 +258,11 @@ def _gaps(stem: str, name: str, parts: Mapping[int, Layer]) -> list[Problem]:
 
 
 def _unlike(target: Target) -> list[Problem]:
-    """Experts or parts of other sizes than the first ones'."""
-    wanted = [(part.M, part.K, part.group) for part in target.experts[0]]
-    kinds = {tuple((part.M, part.K, part.group) for part in parts) for parts in target.experts}
-    one_K = {(part.K, part.group) for part in target.layers()}
-    if len(kinds) == 1 and len(one_K) == 1:
+    """Experts or parts of other sizes or types than the first ones'."""
+    wanted = [(part.M, part.K, part.group, part.scale) for part in target.experts[0]]
+    kinds = {tuple((part.M, part.K, part.group, part.scale) for part in parts) for parts in target.experts}
+    one_row = {(part.K, part.group, part.scale) for part in target.layers()}
+    if len(kinds) == 1 and len(one_row) == 1:
         return []
-    said = f"(M, K, group) of {sorted(kinds)[:3]}"
+    said = f"(M, K, group, scales) of {sorted(kinds)[:3]}"
     return [Problem((target.name,), said, f"{wanted} for every expert", "pack without --stack-experts")]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgen.ops.pack.checks import SCALE_TYPES, Checks, described
-from kgen.ops.pack.layout import PackedW4, empty_weight, plain_layer, validate, without_symmetric
+from kgen.ops.pack.layout import PackedW4, check_plain, empty_weight, validate, without_symmetric
 from kgen.ops.pack.nibbles import pack_columns, pack_words, shuffle, unpack_columns, unpack_words, unshuffle
 
 BYTES = (torch.uint8, torch.int8)
@@ -25,7 +25,7 @@ def pack_uint4(codes: Tensor, scales: Tensor, zeros: Tensor | None = None, *, pa
 
     Exact. Raises PackError on other types, shapes or group sizes, or a code outside 0 to 15.
     """
-    checks = Checks("uint4 codes")
+    checks = Checks("uint4 codes that cannot be packed")
     checks.matrix("codes", codes, BYTES, "[M, K], one code to a byte")
     K = codes.shape[1]
     zero_words = _check_scales(checks, scales, zeros, codes.shape[0])
@@ -43,7 +43,7 @@ def pack_uint4_pairs(pairs: Tensor, scales: Tensor, zeros: Tensor | None = None,
     pairs  uint8 or int8 [M, K / 2]: byte j of a row holds k = 2j in its low and k = 2j + 1 in its high four bits
     The rest is as in `pack_uint4`; zeros are one to a byte here too.
     """
-    checks = Checks("uint4 pairs")
+    checks = Checks("uint4 pairs that cannot be packed")
     checks.matrix("pairs", pairs, BYTES, "[M, K / 2], two codes to a byte, lower k in the low bits")
     K = pairs.shape[1] * 2
     zero_words = _check_scales(checks, scales, zeros, pairs.shape[0])
@@ -58,13 +58,13 @@ def pack_uint4_pairs(pairs: Tensor, scales: Tensor, zeros: Tensor | None = None,
 
 def unpack_uint4(packed: PackedW4) -> dict[str, Tensor | None]:
     """The inverse of `pack_uint4`: `codes` uint8 [M, K], `scales`, and `zeros` uint8 [M, K / group], None if all are 8."""
-    plain_layer(packed, "uint4 codes")
+    check_plain(packed, "uint4")
     return {"codes": unpack_words(packed.weight), "scales": packed.scales.contiguous(), "zeros": _zero_codes(packed)}
 
 
 def unpack_uint4_pairs(packed: PackedW4) -> dict[str, Tensor | None]:
     """The inverse of `pack_uint4_pairs`: `pairs` uint8 [M, K / 2], `scales`, and `zeros` uint8 [M, K / group], None if all are 8."""
-    plain_layer(packed, "uint4 pairs")
+    check_plain(packed, "uint4")
     pairs = unshuffle(packed.weight).contiguous().view(torch.uint8)
     return {"pairs": pairs, "scales": packed.scales.contiguous(), "zeros": _zero_codes(packed)}
 

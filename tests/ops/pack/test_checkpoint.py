@@ -214,7 +214,12 @@ def test_experts_with_gaps_or_of_different_sizes_are_refused(tmp_path: Path):
     larger = make_layer("awq", Sizes(32, 2, 32, 0, torch.bfloat16))
     tensors |= {f"model.layers.0.mlp.experts.2.up_proj.{key}": tensor for key, tensor in larger.items()}
     source = write(tmp_path / "unlike", tensors, moe_config("awq"))
-    with pytest.raises(PackError, match=r"layers\.0\.mlp\.experts\.gate_up_proj  \(M, K, group\)"):
+    with pytest.raises(PackError, match=r"layers\.0\.mlp\.experts\.gate_up_proj  \(M, K, group, scales\)"):
+        pack_checkpoint(source, tmp_path / "out", Options(stack_experts=True))
+    tensors = moe_model("awq")
+    name = "model.layers.1.mlp.experts.2.down_proj.scales"
+    source = write(tmp_path / "types", {**tensors, name: tensors[name].half()}, moe_config("awq"))
+    with pytest.raises(PackError, match=r"(?s)experts\.down_proj.*BF16.*F16"):
         pack_checkpoint(source, tmp_path / "out", Options(stack_experts=True))
     with pytest.raises(PackError, match="no layer is called"):
         pack_checkpoint(write_kind(tmp_path / "dense", "awq"), tmp_path / "out", Options(stack_experts=True))
