@@ -95,6 +95,18 @@ def test_padding_holds_zeros_and_changes_no_value():
     assert not stored[:, 128:].any()
 
 
+def test_padding_is_cleared_in_memory_too():
+    torch.use_deterministic_algorithms(True)  # new memory is filled with the largest integer
+    try:
+        packed = layer(Sizes(16, 8, 128, 3, torch.float16))
+        stack = stack_experts([packed, packed])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for weight in (packed.weight, stack.weight):
+        rows = weight.as_strided((*weight.shape[:-1], 160), weight.stride())
+        assert not rows[..., 128:].any()
+
+
 @given(sizes(rows=st.integers(1, 19)), st.booleans())
 def test_the_dequantiser_is_the_layouts_description(size: Sizes, symmetric: bool):
     packed = layer(size, symmetric)
