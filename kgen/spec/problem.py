@@ -33,3 +33,24 @@ class W4Shape(GemmShape):
 
     GROUP_SIZE: int = 128
     HAS_ZP: bool = False
+
+
+@dataclass(frozen=True)
+class MoeShape(W4Shape):
+    """The same for every expert of a mixture: M output features of one expert, N rows of a block, K.
+
+    experts  weights there are, E
+    top_k    slots of a token: a slot is one token at one of its experts
+    tokens   rows of activations before they are spread over slots
+    blocks   expert blocks of a launch, N slots of one expert each; those that hold nothing are found on the device
+    """
+
+    experts: int = 1
+    top_k: int = 1
+    tokens: int = 1
+    blocks: int = 1
+
+    @property
+    def slots(self) -> int:
+        """Pairs of a token and an expert."""
+        return self.tokens * self.top_k
