@@ -19,6 +19,7 @@ from kgen.spec.w4 import W4Spec
 UNROLLS = (1, 2, 3, 4, 6, 8)  # 3 and 6: K of 768 in whole trips
 YTILES = (1, 2, 4, 8, 16, 32)
 K_SHARERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+MOST_SCALAR_ROWS = 8
 _MOST_BLOCKS = 65535  # of the grid's second dimension
 
 
@@ -80,7 +81,9 @@ class MoeSpec(W4Spec):
 
     def additions_of_trip(self, trips: int) -> int:
         """The most fp32 additions that a product passes through in `trips` trips of one wave, and over its lanes."""
-        group = self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)  # of one sum before its scale
+        group = self.A_CHUNK * (
+            self.k_lanes // self.groups_of_slab if self.matrix else 1
+        )  # of one sum before its scale
         lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
         correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
         return group + correction + 1 + trips * self.UNRL + lanes
@@ -91,23 +94,39 @@ class MoeSpec(W4Spec):
     group_fits = LinearSpec.group_fits
 
     @rule
+    def rows_fit_scalar_registers(self, arch: ArchFacts) -> Problem | None:
+        if self.matrix or self.YTILE <= MOST_SCALAR_ROWS:
+            return None
+        allowed = f"at most {MOST_SCALAR_ROWS} on {arch.name}, where each row's addresses take scalar registers"
+        return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {MOST_SCALAR_ROWS}")
+
+    @rule
     def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
         if self.WvPrGrp % self.K_WAVES == 0:
             return None
-        return Problem(("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1")
+        return Problem(
+            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
+        )
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
         if self.static_lds <= arch.lds_per_group:
             return None
         what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums"
-        return Problem(("K", "N", "WvPrGrp"), what, f"at most {arch.lds_per_group} on {arch.name}", "lower WvPrGrp or N")
+        return Problem(
+            ("K", "N", "WvPrGrp"), what, f"at most {arch.lds_per_group} on {arch.name}", "lower WvPrGrp or N"
+        )
 
     @rule
     def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
         if self.K is None or self.K % self.GROUP_SIZE == 0:
             return None
-        return Problem(("K", "GROUP_SIZE"), str(self.K), f"a multiple of {self.GROUP_SIZE}", f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}")
+        return Problem(
+            ("K", "GROUP_SIZE"),
+            str(self.K),
+            f"a multiple of {self.GROUP_SIZE}",
+            f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}",
+        )
 
     # ---- launch
 
@@ -139,14 +158,26 @@ class MoeSpec(W4Spec):
             if (wanted := getattr(shape, field)) != (own := getattr(self, field)):
                 return Problem((field,), str(wanted), f"{own}, fixed in {self.name}")
         if shape.K % self.GROUP_SIZE or shape.K < self.GROUP_SIZE:
-            return Problem(("K",), str(shape.K), f"a multiple of GROUP_SIZE = {self.GROUP_SIZE}", "pad K to whole groups")
+            return Problem(
+                ("K",), str(shape.K), f"a multiple of GROUP_SIZE = {self.GROUP_SIZE}", "pad K to whole groups"
+            )
         if self.K is not None and shape.K != self.K:
             return Problem(("K",), str(shape.K), f"{self.K}, fixed in {self.name}")
         if not 1 <= shape.M < 1 << 30:
             return Problem(("M",), str(shape.M), "1 to 2^30 - 1")
         if shape.blocks > _MOST_BLOCKS or shape.tokens > _MOST_BLOCKS:
-            return Problem(("blocks", "tokens"), f"{shape.blocks}, {shape.tokens}", f"at most {_MOST_BLOCKS}", "split the tokens into several calls")
+            return Problem(
+                ("blocks", "tokens"),
+                f"{shape.blocks}, {shape.tokens}",
+                f"at most {_MOST_BLOCKS}",
+                "split the tokens into several calls",
+            )
         if (lds := self.static_lds + self.dynamic_lds(shape)) > self.facts.lds_per_group:
             found = f"K = {shape.K}: {lds} bytes of LDS"
-            return Problem(("K",), found, f"at most {self.facts.lds_per_group} on {self.arch}", "a kernel with a smaller N or fewer waves")
+            return Problem(
+                ("K",),
+                found,
+                f"at most {self.facts.lds_per_group} on {self.arch}",
+                "a kernel with a smaller N or fewer waves",
+            )
         return None

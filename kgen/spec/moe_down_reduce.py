@@ -48,14 +48,24 @@ class MoeDownReduceSpec(MoeSpec):
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
     YTILE: int = Param(4, among=YTILES, doc="weight rows one wave works on at once")
     WvPrGrp: int = Param(16, ge=1, le=32, doc="waves per work-group; they share the staged activations")
-    K_WAVES: int = Param(16, among=K_SHARERS, doc="waves of a group that share the trips of their rows over all slots; the others have rows of their own")
+    K_WAVES: int = Param(
+        16,
+        among=K_SHARERS,
+        doc="waves of a group that share the trips of their rows over all slots; the others have rows of their own",
+    )
     A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(1, among=UNROLLS, doc="chunks in flight per weight row and lane")
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
-    DEQUANT: Dequant = Param("magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact")
-    FUSE_SILU: bool = Param(False, doc="activations are gates and what they gate; silu and product are made while staging")
-    K: int | None = Param(None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts become constants")
+    DEQUANT: Dequant = Param(
+        "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
+    )
+    FUSE_SILU: bool = Param(
+        False, doc="activations are gates and what they gate; silu and product are made while staging"
+    )
+    K: int | None = Param(
+        None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts become constants"
+    )
 
     @classmethod
     def row_counts(cls) -> range:

@@ -51,19 +51,39 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     N: int = Param(1, among=(1, 2, 4), doc="slots of a block, all of one expert (block_size_m)")
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
-    YTILE: int = Param(4, among=YTILES, doc="weight rows one wave works on at once; with ACT silu half of them are gates")
+    YTILE: int = Param(
+        4, among=YTILES, doc="weight rows one wave works on at once; with ACT silu half of them are gates"
+    )
     WvPrGrp: int = Param(4, ge=1, le=32, doc="waves per work-group; they share the staged activations")
-    K_WAVES: int = Param(1, among=K_SHARERS, doc="waves of a group that share the K of their rows; the others have rows of their own")
+    K_WAVES: int = Param(
+        1, among=K_SHARERS, doc="waves of a group that share the K of their rows; the others have rows of their own"
+    )
     A_CHUNK: int = Param(16, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(4, among=UNROLLS, doc="chunks in flight per weight row and lane")
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
-    DEQUANT: Dequant = Param("magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact")
-    ROWS: Rows = Param("scattered", among=get_args(Rows), doc="rows of the tokens, found by slot / top_k, or rows permuted block by block")
-    GRID: Grid = Param("blocks", among=get_args(Grid), doc="a work-group per tile and block, or few that walk over all pairs and keep their rows")
-    ACT: Act = Param("none", among=get_args(Act), doc="what is stored: the product, or silu of its first half times its second half")
-    ROUTE: Route = Param("ids", among=get_args(Route), doc="experts from lists, or ranked here from the router's logits")
-    K: int | None = Param(None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants")
+    DEQUANT: Dequant = Param(
+        "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
+    )
+    ROWS: Rows = Param(
+        "scattered",
+        among=get_args(Rows),
+        doc="rows of the tokens, found by slot / top_k, or rows permuted block by block",
+    )
+    GRID: Grid = Param(
+        "blocks",
+        among=get_args(Grid),
+        doc="a work-group per tile and block, or few that walk over all pairs and keep their rows",
+    )
+    ACT: Act = Param(
+        "none", among=get_args(Act), doc="what is stored: the product, or silu of its first half times its second half"
+    )
+    ROUTE: Route = Param(
+        "ids", among=get_args(Route), doc="experts from lists, or ranked here from the router's logits"
+    )
+    K: int | None = Param(
+        None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
+    )
 
     @classmethod
     def row_counts(cls) -> range:
@@ -98,8 +118,8 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     @property
     def route_bytes(self) -> int:
-        """LDS for ranking: a key per expert, the chosen ones, one for the group; and the softmax's addends."""
-        return 4 * (2 * MOST_EXPERTS + MOST_TOP_K + 4) if self.ROUTE == "logits" else 0
+        """LDS for ranking: a key per expert, an addend of the softmax for each, and the chosen ones."""
+        return 4 * (2 * MOST_EXPERTS + MOST_TOP_K) if self.ROUTE == "logits" else 0
 
     @property
     def static_lds(self) -> int:
