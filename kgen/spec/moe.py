@@ -7,7 +7,7 @@ serves all of it: these kernels are short because a decode step runs each of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
@@ -17,9 +17,9 @@ from kgen.spec.problem import MoeShape, Workspace, ceil_div
 from kgen.spec.w4 import W4Spec
 
 UNROLLS = (1, 2, 3, 4, 6, 8)  # 3 and 6: K of 768 in whole trips
-YTILES = (1, 2, 4, 8, 16, 32)
+YTILES = (1, 2, 4, 6, 16, 32)
+GROUPS_PER_CU = (1, 2, 3, 4, 6, 8)
 K_SHARERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
-MOST_SCALAR_ROWS = 8
 _MOST_BLOCKS = 65535  # of the grid's second dimension
 
 
@@ -27,10 +27,16 @@ class MoeSpec(W4Spec):
     """Base of the expert families; each declares the fields named here in the place that they have in its names."""
 
     if TYPE_CHECKING:
+        shape: ClassVar[type[MoeShape]]
         K_WAVES: int
         K: int | None
 
     # ---- derived
+
+    @property
+    def STAGING(self) -> str:
+        """Activations lie whole in LDS."""
+        return "lds"
 
     @property
     def paired(self) -> bool:
@@ -51,6 +57,11 @@ class MoeSpec(W4Spec):
     def rows_per_group(self) -> int:
         """Output features of one work-group's tile."""
         return self.WvPrGrp // self.K_WAVES * self.rows_per_wave
+
+    @property
+    def groups_per_cu(self) -> int:
+        """Groups per CU of a launch whose groups walk over tiles: together at least 16 waves, four for each SIMD."""
+        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
 
     @property
     def exchanged(self) -> bool:
@@ -92,13 +103,6 @@ class MoeSpec(W4Spec):
 
     lanes_are_a_wave = LinearSpec.lanes_are_a_wave
     group_fits = LinearSpec.group_fits
-
-    @rule
-    def rows_fit_scalar_registers(self, arch: ArchFacts) -> Problem | None:
-        if self.matrix or self.YTILE <= MOST_SCALAR_ROWS:
-            return None
-        allowed = f"at most {MOST_SCALAR_ROWS} on {arch.name}, where each row's addresses take scalar registers"
-        return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {MOST_SCALAR_ROWS}")
 
     @rule
     def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
@@ -154,9 +158,10 @@ class MoeSpec(W4Spec):
 
     def fits(self, shape: MoeShape) -> Problem | None:
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op and tests all ask here."""
-        for field in ("N", "GROUP_SIZE", "HAS_ZP"):
-            if (wanted := getattr(shape, field)) != (own := getattr(self, field)):
-                return Problem((field,), str(wanted), f"{own}, fixed in {self.name}")
+        if shape.N != self.N:
+            return Problem(("N",), str(shape.N), f"{self.N}, fixed in {self.name}")
+        if wrong := self.trait_problem(shape):
+            return wrong
         if shape.K % self.GROUP_SIZE or shape.K < self.GROUP_SIZE:
             return Problem(
                 ("K",), str(shape.K), f"a multiple of GROUP_SIZE = {self.GROUP_SIZE}", "pad K to whole groups"

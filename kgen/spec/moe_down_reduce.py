@@ -11,13 +11,14 @@ addition. Slots of expert -1 add nothing. See docs/moe.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, get_args
 
 from kgen.errors import Problem
 from kgen.spec.base import Arg, Param, layout_args
-from kgen.spec.moe import K_SHARERS, UNROLLS, YTILES, MoeSpec
-from kgen.spec.problem import MoeShape, ceil_div
-from kgen.spec.w4 import GROUP_SIZES, Dequant
+from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec
+from kgen.spec.problem import MoeDownShape, MoeShape, ceil_div
+from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
 
 MOST_SLOTS = 32  # of a token: their experts and weights lie in LDS
 _ARGS = layout_args(
@@ -43,6 +44,8 @@ class MoeDownReduceSpec(MoeSpec):
 
     family: ClassVar[str] = "moe_down_reduce"
     template: ClassVar[str] = "moe_down_reduce.hip.jinja"
+    shape: ClassVar[type[MoeShape]] = MoeDownShape
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {**W4Spec.traits, "FUSE_SILU": (False, True)}
     N: ClassVar[int] = 1  # rows of a slot
 
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
@@ -55,6 +58,9 @@ class MoeDownReduceSpec(MoeSpec):
     )
     A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(1, among=UNROLLS, doc="chunks in flight per weight row and lane")
+    GrpsPerCU: int = Param(
+        1, among=GROUPS_PER_CU, doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+    )
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     DEQUANT: Dequant = Param(
@@ -87,11 +93,6 @@ class MoeDownReduceSpec(MoeSpec):
     @property
     def static_lds(self) -> int:
         return self.exchange_bytes + self.slot_bytes
-
-    @property
-    def groups_per_cu(self) -> int:
-        """Groups per CU: together 16 waves, four for each SIMD."""
-        return max(1, 16 // self.WvPrGrp)
 
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions that one product passes through on its way into an output."""

@@ -1,29 +1,28 @@
 """moe_wvsplitk_int4: a skinny GEMM per expert on int4 weights; which expert, and for which rows, is read on the device.
 
-    out[slot, M] = act[row of slot, K] @ weight[expert of block, M, K].T               ACT "none"
-    out[slot, M] = silu(act @ weight[expert, i].T) * (act @ weight[expert, M + i].T)   ACT "silu": weight [E, 2 M, K], gate rows first
+    out[slot, M] = act[row of slot, K] @ weight[expert of block, M, K].T
+    out[slot, M] = silu(act @ weight[expert, i].T) * (act @ weight[expert, M + i].T)    SILU: weight [E, 2 M, K], gates first
 
 N slots of one expert are a block (vLLM's block_size_m). A slot is a token at one of its top_k experts; a row belongs to slot / top_k in
 "scattered" mode, where sorted_token_ids lists the slots block by block, and to the slot itself in "contiguous" mode, where rows are permuted.
-ROUTE "logits" needs no lists: every work-group ranks the router's logits itself, and the first one of a token writes its top-k for the next
+RANK needs no lists: every work-group ranks the router's logits itself, and the first one of a token writes its top-k for the next
 kernel. See docs/moe.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Param, layout_args, rule
-from kgen.spec.moe import K_SHARERS, UNROLLS, YTILES, MoeSpec
-from kgen.spec.problem import MoeShape, ceil_div
-from kgen.spec.w4 import GROUP_SIZES, Dequant
+from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec
+from kgen.spec.problem import MoeShape, MoeUpShape, ceil_div
+from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
 
 Rows = Literal["scattered", "contiguous"]
 Grid = Literal["blocks", "persistent"]
-Act = Literal["none", "silu"]
-Route = Literal["ids", "logits"]
 
 MOST_EXPERTS = 256  # whose logits fit the LDS set aside for ranking
 MOST_TOP_K = 32
@@ -38,8 +37,8 @@ _SIZES = tuple(
     )
 )
 _ARGS = {
-    "ids": layout_args(*_WEIGHTS, *_IDS, ("T*", "out"), *_SIZES, ("u32", "blocks"), ("u32", "groups")),
-    "logits": layout_args(*_WEIGHTS, *_LOGITS, ("T*", "out"), *_SIZES, ("u32", "experts"), ("u32", "renormalize")),
+    False: layout_args(*_WEIGHTS, *_IDS, ("T*", "out"), *_SIZES, ("u32", "blocks"), ("u32", "groups")),
+    True: layout_args(*_WEIGHTS, *_LOGITS, ("T*", "out"), *_SIZES, ("u32", "experts"), ("u32", "renormalize")),
 }
 
 
@@ -48,11 +47,13 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     family: ClassVar[str] = "moe_wvsplitk_int4"
     template: ClassVar[str] = "moe_wvsplitk_int4.hip.jinja"
+    shape: ClassVar[type[MoeShape]] = MoeUpShape
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {**W4Spec.traits, "SILU": (False, True), "RANK": (False, True)}
 
     N: int = Param(1, among=(1, 2, 4), doc="slots of a block, all of one expert (block_size_m)")
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
     YTILE: int = Param(
-        4, among=YTILES, doc="weight rows one wave works on at once; with ACT silu half of them are gates"
+        4, among=YTILES, doc="weight rows one wave works on at once; with SILU half of them are gates"
     )
     WvPrGrp: int = Param(4, ge=1, le=32, doc="waves per work-group; they share the staged activations")
     K_WAVES: int = Param(
@@ -60,6 +61,9 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     )
     A_CHUNK: int = Param(16, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(4, among=UNROLLS, doc="chunks in flight per weight row and lane")
+    GrpsPerCU: int = Param(
+        1, among=GROUPS_PER_CU, doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+    )
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     DEQUANT: Dequant = Param(
@@ -75,12 +79,8 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         among=get_args(Grid),
         doc="a work-group per tile and block, or few that walk over all pairs and keep their rows",
     )
-    ACT: Act = Param(
-        "none", among=get_args(Act), doc="what is stored: the product, or silu of its first half times its second half"
-    )
-    ROUTE: Route = Param(
-        "ids", among=get_args(Route), doc="experts from lists, or ranked here from the router's logits"
-    )
+    SILU: bool = Param(False, doc="weights are gates and what they gate; silu of the first times the second is stored")
+    RANK: bool = Param(False, doc="experts are ranked here from the router's logits, instead of coming as lists")
     K: int | None = Param(
         None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
     )
@@ -104,7 +104,7 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     @property
     def paired(self) -> bool:
-        return self.ACT == "silu"
+        return self.SILU
 
     @property
     def persistent(self) -> bool:
@@ -112,21 +112,16 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         return self.GRID == "persistent"
 
     @property
-    def groups_per_cu(self) -> int:
-        """Groups per CU of a persistent launch: together 16 waves, four for each SIMD."""
-        return max(1, 16 // self.WvPrGrp)
-
-    @property
     def route_bytes(self) -> int:
         """LDS for ranking: a key per expert, an addend of the softmax for each, and the chosen ones."""
-        return 4 * (2 * MOST_EXPERTS + MOST_TOP_K) if self.ROUTE == "logits" else 0
+        return 4 * (2 * MOST_EXPERTS + MOST_TOP_K) if self.RANK else 0
 
     @property
     def static_lds(self) -> int:
         return self.exchange_bytes + self.route_bytes + (self.staged_bytes(self.K) if self.K else 0)
 
     def additions(self, shape: MoeShape) -> int:
-        """The most fp32 additions that one product passes through. With ACT silu 6 more: see docs/moe.md."""
+        """The most fp32 additions that one product passes through. With SILU 6 more: see docs/moe.md."""
         trips = ceil_div(self.trips(shape.K), self.K_WAVES)
         return self.additions_of_trip(trips) + self.K_WAVES * self.groups_of_slab + 1 + (6 if self.paired else 0)
 
@@ -136,17 +131,17 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     def gates_fill_half(self, arch: ArchFacts) -> Problem | None:
         if not self.paired or self.YTILE % (2 * self.lane_rows) == 0:
             return None
-        allowed = f"a multiple of {2 * self.lane_rows} with ACT silu on {arch.name}: as many rows of gates as of what they gate"
-        return Problem(("YTILE", "ACT"), str(self.YTILE), allowed, f"YTILE = {2 * self.lane_rows}")
+        allowed = f"a multiple of {2 * self.lane_rows} with SILU on {arch.name}: as many rows of gates as of what they gate"
+        return Problem(("YTILE", "SILU"), str(self.YTILE), allowed, f"YTILE = {2 * self.lane_rows}")
 
     @rule
     def ranking_has_one_slot(self, arch: ArchFacts) -> Problem | None:
         found = {"N": self.N, "ROWS": self.ROWS, "GRID": self.GRID}
         wanted = {"N": 1, "ROWS": "scattered", "GRID": "blocks"}
-        if self.ROUTE == "ids" or found == wanted:
+        if not self.RANK or found == wanted:
             return None
         fields = tuple(name for name in found if found[name] != wanted[name])
-        return Problem(("ROUTE", *fields), f"logits with {found}", str(wanted), "ROUTE = ids")
+        return Problem(("RANK", *fields), f"RANK with {found}", str(wanted), "RANK = false")
 
     # ---- launch
 
@@ -156,7 +151,7 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
         sorted_ids null: slot i of block b is b * N + i. padded_slots null: all blocks count. See docs/moe.md.
         """
-        return _ARGS[self.ROUTE]
+        return _ARGS[self.RANK]
 
     @property
     def grid_rule(self) -> str:
@@ -186,11 +181,11 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         return tiles, shape.blocks, 1
 
     def fits(self, shape: MoeShape) -> Problem | None:
-        if self.ROUTE == "logits":
+        if self.RANK:
             if not 1 <= shape.experts <= MOST_EXPERTS:
-                return Problem(("experts",), str(shape.experts), f"1 to {MOST_EXPERTS}, ranked in LDS", "ROUTE = ids")
+                return Problem(("experts",), str(shape.experts), f"1 to {MOST_EXPERTS}, ranked in LDS", "RANK = false")
             if not 1 <= shape.top_k <= min(MOST_TOP_K, shape.experts):
-                return Problem(("top_k",), str(shape.top_k), f"1 to {min(MOST_TOP_K, shape.experts)}", "ROUTE = ids")
+                return Problem(("top_k",), str(shape.top_k), f"1 to {min(MOST_TOP_K, shape.experts)}", "RANK = false")
             if shape.blocks != shape.slots:
                 return Problem(("blocks",), str(shape.blocks), f"{shape.slots}: one per slot")
         return super().fits(shape)

@@ -7,7 +7,7 @@ by a unit in its last place. `magnitude` has room for two such operands of the l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -181,7 +181,7 @@ def _up_operands(spec: MoeWvSplitKInt4Spec, case: MoeCase) -> MoeOperands:
     given: dict[str, Any] = {}
     scalars: dict[str, int] = {"top_k": shape.top_k}
     extras: dict[str, Extra] = {}
-    if spec.ROUTE == "logits":
+    if spec.RANK:
         logits = to_bits(
             np.rint(2 * routing.standard_normal((shape.tokens, shape.experts)).astype(np.float32)) / 2, dtype
         )
@@ -314,7 +314,7 @@ def moe_cases(spec: MoeSpec, full: bool) -> list[MoeCase]:
         found = _down_cases(spec)
     else:
         assert isinstance(spec, MoeWvSplitKInt4Spec)
-        found = _ranked_cases(spec) if spec.ROUTE == "logits" else _listed_cases(spec)
+        found = _ranked_cases(spec) if spec.RANK else _listed_cases(spec)
     if full:
         found += [_sized(spec, found[0], number) for number in range(12)]
     return [case for case in found if spec.fits(case.moe) is None]
@@ -327,24 +327,16 @@ def _k(spec: MoeSpec, wanted: int) -> int:
 
 def _shape(spec: MoeSpec, M: int, K: int, experts: int, top_k: int, tokens: int, blocks: int | None = None) -> MoeShape:
     slots = tokens * top_k
-    return MoeShape(
-        M,
-        spec.N,
-        _k(spec, K),
-        spec.GROUP_SIZE,
-        spec.HAS_ZP,
-        experts,
-        top_k,
-        tokens,
-        slots if blocks is None else blocks,
-    )
+    traits = [getattr(spec, name) for name in spec.traits]
+    count = slots if blocks is None else blocks
+    return spec.shape(M, spec.N, _k(spec, K), *traits, experts=experts, top_k=top_k, tokens=tokens, blocks=count)
 
 
 def _listed(words: str, shape: MoeShape, **more: Any) -> MoeCase:
     """A case whose blocks are counted; `spare` ones come on top."""
     case = MoeCase(words, shape, **more)
     count = shape.slots if not case.listed else blocks_of(shape, case.seed, case.skipped)
-    counted = MoeShape(**{**shape.__dict__, "blocks": count + case.spare})
+    counted = replace(shape, blocks=count + case.spare)
     return MoeCase(words, counted, **more)
 
 
@@ -428,6 +420,6 @@ def _sized(spec: MoeSpec, like: MoeCase, number: int) -> MoeCase:
     more: dict[str, Any] = dict(
         values=values, weight_pad=number % 2 * spec.GROUP_SIZE, act_pad=8 * (number % 4), cu=1, seed=100 + number
     )
-    if getattr(spec, "ROUTE", "") == "ids":
+    if isinstance(spec, MoeWvSplitKInt4Spec) and not spec.RANK:
         return _listed("size", shape, skipped=("none", "some")[number % 2], spare=number % 3, **more)
     return MoeCase("size", shape, **more)
