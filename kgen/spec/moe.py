@@ -7,7 +7,7 @@ serves all of it: these kernels are short because a decode step runs each of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
@@ -16,6 +16,7 @@ from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import MoeShape, Workspace, ceil_div
 from kgen.spec.w4 import W4Spec
 
+Staging = Literal["lds", "wave"]
 UNROLLS = (1, 2, 3, 4, 6, 8)  # 3 and 6: K of 768 in whole trips
 YTILES = (1, 2, 4, 6, 16, 32)
 GROUPS_PER_CU = (1, 2, 3, 4, 6, 8)
@@ -34,9 +35,9 @@ class MoeSpec(W4Spec):
     # ---- derived
 
     @property
-    def STAGING(self) -> str:
-        """Activations lie whole in LDS."""
-        return "lds"
+    def whole_slabs(self) -> bool:
+        """Whether no trip ends behind K."""
+        return self.K is not None and self.K % self.step == 0
 
     @property
     def paired(self) -> bool:
@@ -99,7 +100,20 @@ class MoeSpec(W4Spec):
         correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
         return group + correction + 1 + trips * self.UNRL + lanes
 
+    @property
+    def wave_bytes(self) -> int:
+        """LDS in which each wave lands the activations of its trip."""
+        return self.WvPrGrp * self.UNRL * self.slab_bytes if self.STAGING == "wave" else 0
+
     # ---- rules
+
+    @rule
+    def a_wave_lands_one_row(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or (self.matrix and self.N == 1 and self.DEQUANT != "actsum"):
+            return None
+        found = f"wave with N {self.N}, DEQUANT {self.DEQUANT} on {arch.name}"
+        allowed = "N = 1 and no sums of activations, where the matrix instruction multiplies"
+        return Problem(("STAGING", "N", "DEQUANT"), found, allowed, "STAGING = lds")
 
     lanes_are_a_wave = LinearSpec.lanes_are_a_wave
     group_fits = LinearSpec.group_fits

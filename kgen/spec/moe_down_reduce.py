@@ -4,7 +4,7 @@
     a = act[token * top_k + s, K]                              FUSE_SILU false
     a = silu(act[..., :K]) * act[..., K:], rounded to dtype    FUSE_SILU true: act [tokens * top_k, 2 K], gates first
 
-A work-group owns a stripe of output features and keeps all slots' activations in LDS. Its waves share the trips of all slots, one after the
+A work-group owns a stripe of output features; activations of all slots lie in LDS, or each wave lands those of its trip. Its waves share the trips of all slots, one after the
 other; sums stay in registers, scaled by the slot's weight, and meet in LDS once. No partial sum is written to memory, no atomics, one order of
 addition. Slots of expert -1 add nothing. See docs/moe.md.
 """
@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from typing import ClassVar, get_args
 
 from kgen.errors import Problem
-from kgen.spec.base import Arg, Param, layout_args
-from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec
+from kgen.spec.arch import ArchFacts
+from kgen.spec.base import Arg, Param, layout_args, rule
+from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec, Staging
 from kgen.spec.problem import MoeDownShape, MoeShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
 
-MOST_SLOTS = 32  # of a token: their experts and weights lie in LDS
+MOST_SLOTS = 32  # of a token: lane s of each wave holds the expert and weight of slot s
 _ARGS = layout_args(
     ("const u32*", "codes"),
     ("const T*", "scales"),
@@ -46,7 +47,7 @@ class MoeDownReduceSpec(MoeSpec):
     template: ClassVar[str] = "moe_down_reduce.hip.jinja"
     shape: ClassVar[type[MoeShape]] = MoeDownShape
     traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {**W4Spec.traits, "FUSE_SILU": (False, True)}
-    N: ClassVar[int] = 1  # rows of a slot
+    N: ClassVar[int] = 1  # type: ignore[misc]  # a slot is one row; a parameter of other families
 
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
     YTILE: int = Param(4, among=YTILES, doc="weight rows one wave works on at once")
@@ -66,6 +67,9 @@ class MoeDownReduceSpec(MoeSpec):
     DEQUANT: Dequant = Param(
         "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
     )
+    STAGING: Staging = Param(
+        "lds", among=get_args(Staging), doc="activations: whole in LDS by the group, or of each trip by the wave that needs them"
+    )
     FUSE_SILU: bool = Param(
         False, doc="activations are gates and what they gate; silu and product are made while staging"
     )
@@ -81,23 +85,21 @@ class MoeDownReduceSpec(MoeSpec):
     # ---- derived
 
     @property
-    def most_slots(self) -> int:
-        """Slots of a token that there is room for."""
-        return MOST_SLOTS
-
-    @property
-    def slot_bytes(self) -> int:
-        """LDS for a token's experts and weights."""
-        return 8 * MOST_SLOTS
-
-    @property
     def static_lds(self) -> int:
-        return self.exchange_bytes + self.slot_bytes
+        return self.exchange_bytes + self.wave_bytes
 
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions that one product passes through on its way into an output."""
         trips = ceil_div(self.trips(shape.K) * shape.top_k, self.K_WAVES)
         return self.additions_of_trip(1) + 2 * trips + self.K_WAVES * self.groups_of_slab + 1
+
+    # ---- rules
+
+    @rule
+    def a_wave_lands_what_is_there(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or not self.FUSE_SILU:
+            return None
+        return Problem(("STAGING", "FUSE_SILU"), "wave with FUSE_SILU", "activations as they are", "STAGING = lds")
 
     # ---- launch
 
@@ -120,10 +122,10 @@ class MoeDownReduceSpec(MoeSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of K and top_k."""
-        return f"top_k * ceil_div(K, {self.step}) * {self.UNRL * self.slab_bytes}"
+        return "0" if self.STAGING == "wave" else f"top_k * ceil_div(K, {self.step}) * {self.UNRL * self.slab_bytes}"
 
     def dynamic_lds(self, shape: MoeShape) -> int:
-        return shape.top_k * self.staged_bytes(shape.K)
+        return 0 if self.lds_expr == "0" else shape.top_k * self.staged_bytes(shape.K)
 
     def grid(self, shape: MoeShape, cu: int) -> tuple[int, int, int]:
         tiles = ceil_div(shape.M, self.rows_per_group)

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, get_args
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Param, layout_args, rule
-from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec
+from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec, Staging
 from kgen.spec.problem import MoeShape, MoeUpShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
 
@@ -69,6 +69,9 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     DEQUANT: Dequant = Param(
         "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
     )
+    STAGING: Staging = Param(
+        "lds", among=get_args(Staging), doc="activations: whole in LDS by the group, or of each trip by the wave that needs them"
+    )
     ROWS: Rows = Param(
         "scattered",
         among=get_args(Rows),
@@ -118,7 +121,8 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     @property
     def static_lds(self) -> int:
-        return self.exchange_bytes + self.route_bytes + (self.staged_bytes(self.K) if self.K else 0)
+        whole = self.staged_bytes(self.K) if self.K and self.STAGING == "lds" else 0
+        return self.exchange_bytes + self.route_bytes + self.wave_bytes + whole
 
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions that one product passes through. With SILU 6 more: see docs/moe.md."""
@@ -169,10 +173,10 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of K."""
-        return "0" if self.K else f"ceil_div(K, {self.step}) * {self.UNRL * self.slab_bytes}"
+        return "0" if self.K or self.STAGING == "wave" else f"ceil_div(K, {self.step}) * {self.UNRL * self.slab_bytes}"
 
     def dynamic_lds(self, shape: MoeShape) -> int:
-        return 0 if self.K else self.staged_bytes(shape.K)
+        return 0 if self.lds_expr == "0" else self.staged_bytes(shape.K)
 
     def grid(self, shape: MoeShape, cu: int) -> tuple[int, int, int]:
         tiles = ceil_div(shape.M, self.rows_per_group)

@@ -78,12 +78,14 @@ class Moe:
 
     def data(self, spec: KernelSpec, case: Case) -> MoeOperands:
         """See kgen.verify.moe."""
-        assert isinstance(spec, MoeSpec) and isinstance(case, MoeCase)
+        assert isinstance(spec, MoeSpec)
+        assert isinstance(case, MoeCase)
         return moe_operands(spec, case)
 
     def accumulation(self, spec: KernelSpec, shape: GemmShape) -> Accumulation:
         """fp32 sums, as deep as the spec says."""
-        assert isinstance(spec, MoeWvSplitKInt4Spec | MoeDownReduceSpec) and isinstance(shape, MoeShape)
+        assert isinstance(spec, MoeWvSplitKInt4Spec | MoeDownReduceSpec)
+        assert isinstance(shape, MoeShape)
         return fp32_accumulation(spec.additions(shape))
 
     def variants(self, spec: KernelSpec, case: Case, data: Data) -> list[Variant]:
