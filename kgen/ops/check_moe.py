@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, float32, int32
 from torch import dtype as TorchDtype
@@ -37,6 +37,7 @@ class MoeProblem(LinearProblem):
     """A checked problem of one expert kernel; `weight_stride` is that of the codes."""
 
     stack: Stack
+    permuted: bool = False  # slots are rows, in their order
 
     @property
     def moe(self) -> MoeShape:
@@ -123,7 +124,8 @@ def check_up(
     if padded_slots is not None and padded_slots.numel() != 1:
         found.add("padded_slots.shape", shape_words(padded_slots), "one element")
     stack = _stack(found, "", x, weight, scales, zeros, 2 if silu else 1)
-    return _up_problem(found, x, stack, blocks, block_size, top_k, silu, False)
+    problem = _up_problem(found, x, stack, blocks, block_size, top_k, silu, False)
+    return replace(problem, permuted=sorted_ids is None and top_k == 1)
 
 
 def _up_problem(

@@ -130,7 +130,7 @@ def _answer(
 def _require_rows(kernel: Kernel, problem: MoeProblem) -> None:
     """Raise OpError for a table that names a kernel for permuted rows where slots are tokens at several experts."""
     spec = kernel.spec
-    if isinstance(spec, MoeWvSplitKInt4Spec) and spec.ROWS == "contiguous":
+    if isinstance(spec, MoeWvSplitKInt4Spec) and spec.ROWS == "contiguous" and not problem.permuted:
         hint = "name a kernel with ROWS scattered in the table: it takes permuted rows too"
         raise OpError(f"torch.ops.kgen.{UP}: the table's kernel does not read sorted_ids", [Problem(("ROWS",), spec.name, "ROWS scattered", hint)])
 

@@ -182,8 +182,8 @@ class MoeSpec(W4Spec):
             )
         if self.K is not None and shape.K != self.K:
             return Problem(("K",), str(shape.K), f"{self.K}, fixed in {self.name}")
-        if not 1 <= shape.M < 1 << 30:
-            return Problem(("M",), str(shape.M), "1 to 2^30 - 1")
+        if not 1 <= shape.M < 1 << 31:
+            return Problem(("M",), str(shape.M), "1 to 2^31 - 1")
         if shape.blocks > _MOST_BLOCKS or shape.tokens > _MOST_BLOCKS:
             return Problem(
                 ("blocks", "tokens"),

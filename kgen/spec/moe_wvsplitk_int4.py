@@ -192,4 +192,6 @@ class MoeWvSplitKInt4Spec(MoeSpec):
                 return Problem(("top_k",), str(shape.top_k), f"1 to {min(MOST_TOP_K, shape.experts)}", "RANK = false")
             if shape.blocks != shape.slots:
                 return Problem(("blocks",), str(shape.blocks), f"{shape.slots}: one per slot")
+        if self.persistent and (pairs := ceil_div(shape.M, self.rows_per_group) * shape.blocks) >= 1 << 31:
+            return Problem(("M", "blocks"), f"{pairs} pairs of a tile and a block", "below 2^31", "GRID = blocks")
         return super().fits(shape)
