@@ -182,9 +182,10 @@ def _up_operands(spec: MoeWvSplitKInt4Spec, case: MoeCase) -> MoeOperands:
     scalars: dict[str, int] = {"top_k": shape.top_k}
     extras: dict[str, Extra] = {}
     if spec.RANK:
-        logits = to_bits(
-            np.rint(2 * routing.standard_normal((shape.tokens, shape.experts)).astype(np.float32)) / 2, dtype
-        )
+        halves = np.rint(2 * routing.standard_normal((shape.tokens, shape.experts)).astype(np.float32)) / 2
+        if case.values == "zeros":
+            halves = np.where(halves > 0, np.float32(0), halves)  # the highest are zeros of both signs, which are equal
+        logits = to_bits(halves, dtype)
         renormalize = case.seed % 2
         ids, weights = top_k_of(from_bits(logits, dtype), shape.top_k, bool(renormalize))
         blocks, order = ids.reshape(-1).tolist(), list(range(shape.slots))
@@ -365,6 +366,8 @@ def _listed_cases(spec: MoeWvSplitKInt4Spec) -> list[MoeCase]:
         _listed("zeros", _shape(spec, rows + 1, group, 3, 2, 2), values="zeros", seed=6, skipped="some"),
         _listed("NaN", _shape(spec, max(1, rows - 1), inside, 3, 1, 2), values="nan", seed=7),
     ]
+    if spec.persistent:  # groups that come to other rows, and back to the same ones
+        out.append(_listed("other rows", _shape(spec, rows, spec.slab, 6, 2, 29), cu=1, seed=9, skipped="some"))
     if spec.N == 1 and spec.ROWS == "scattered":
         out.append(
             _listed("in order", _shape(spec, rows + 1, spec.step, 5, 3, 2), seed=8, listed=False, skipped="some")
