@@ -215,7 +215,7 @@ class W4Spec(KernelSpec):
         if self.matrix:
             return r"v_mfma_f32_16x16x(16|32)"
         if self.DEQUANT == "scalar":
-            return r"v_(dual_)?(fma|fmac|fmaak|fmamk|mul|dot2acc|dot2c)_?(mix)?_?f32(_f16|_bf16)?|v_fma_mix_f32|v_dot2"
+            return r"v_(dual_)?(fma|fmac|fmaak|fmamk|fma_mix)_f32"
         return r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
 
     @property
@@ -229,4 +229,6 @@ class W4Spec(KernelSpec):
         if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
             per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
             return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
+        if self.DEQUANT == "scalar":  # and one for each sum that meets its scale
+            return self.macs_per_step + self.UNRL * self.YTILE * self.N
         return self.macs_per_step // 2
