@@ -20,9 +20,8 @@ from kgen.runtime.streams import is_capturing, on_device, torch_stream
 from kgen.spec.base import Launch
 
 _END = 0  # CU_LAUNCH_PARAM_END; HIP's is 3
-_PLAIN_LDS = (
-    48 * 1024
-)  # dynamic shared memory beyond this has to be asked for (CUDA C++ programming guide, compute capability 9.0)
+# Dynamic shared memory beyond this has to be asked for (CUDA C++ programming guide, compute capability 9.0).
+_PLAIN_LDS = 48 * 1024
 Answer = TypeVar("Answer")
 
 

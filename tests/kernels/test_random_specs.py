@@ -81,7 +81,11 @@ def int4_specs(draw: st.DrawFn) -> WvSplitKInt4Spec:
         "GROUP_SIZE": draw(st.sampled_from((32, 64, 128))),
         "HAS_ZP": draw(st.booleans()),
         "DEQUANT": draw(st.sampled_from(get_args(Dequant))),
-        "STAGING": draw(st.sampled_from(("lds", "window", "prefix", "global", "wave") if matrix else ("lds", "window", "prefix", "global"))),
+        "STAGING": draw(
+            st.sampled_from(
+                ("lds", "window", "prefix", "global", "wave") if matrix else ("lds", "window", "prefix", "global")
+            )
+        ),
         "K": draw(st.none() | st.integers(1, 20).map(lambda k: 128 * k)),
     }
     while WvSplitKInt4Spec.problems_of(values):
