@@ -1,0 +1,244 @@
+"""A whole sweep from a request: plan, farm, loop, promotion, report. Everything that is written lies below one folder, and the tables'."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kgen.build.run import processors
+from kgen.dispatch import DispatchTable, has_table, load_table, table_path
+from kgen.errors import MissingPieceError
+from kgen.spec.arch import arch_facts
+from kgen.spec.registry import family_class
+from kgen.sweep.farm import DEADLINE, Farm, LocalFarm
+from kgen.sweep.gpu import GpuPlan
+from kgen.sweep.model import ModelPlan
+from kgen.sweep.plan import SweepPlan, plan
+from kgen.sweep.promote import GAIN, Promotion, promote
+from kgen.sweep.records import DeviceState, Kind
+from kgen.sweep.rows import draft_rows
+from kgen.sweep.run import Progress, Sweep, SweepOptions, Tally
+from kgen.sweep.space import space_of
+from kgen.sweep.stats import MIN_PAIRS
+from kgen.sweep.store import Store
+from kgen.sweep.worker import WorkerPlan
+from kgen.sweep.workload import layers_of, rows_of, workloads
+
+FIRST_TABLE = """\
+# {family} on {arch}. Rows are tried from the top; the first whose `when` holds wins.
+# Yours to edit; then `kgen dispatch check`. Names and evidence: docs/dispatch.md; promoted rows: docs/sweep.md.
+schema = 1
+arch = "{arch}"
+family = "{family}"
+
+[[row]]
+when = "true"
+use = "torch"
+[row.because]
+kind = "default"
+why = "nothing is known here yet"
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a sweep.
+
+    sets, layers  shape sets by name or file, and single layers as MxK
+    rows, dtypes  activation rows (None: the family's own) and element types
+    axes          as kgen.sweep.space.parse_axes gives them
+    out           folder of the store, the kernels and the report
+    tables        folder like specs/dispatch that the promoted table goes to; None: specs/dispatch itself
+    workers       worker processes; None: one per GPU, or per processor for the model
+    ray           address of a Ray cluster ("local" starts one here); None: this machine alone
+    model         rank by the model instead of measuring
+    gain          least share of time that a promoted row must save
+    """
+
+    family: str
+    arch: str
+    sets: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    rows: tuple[int, ...] | None = None
+    dtypes: tuple[str, ...] = ("bf16",)
+    axes: Mapping[str, Sequence[Any] | None] = field(default_factory=dict)
+    out: Path = Path("build/sweep")
+    tables: Path | None = None
+    workers: int | None = None
+    jobs: int | None = None
+    ray: str | None = None
+    model: bool = False
+    gain: float = GAIN
+    deadline: float = DEADLINE
+    options: SweepOptions = field(default_factory=SweepOptions)
+
+    @property
+    def home(self) -> Path:
+        """Where this target's sweeps keep their things."""
+        return self.out / self.arch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep left: counts of points per state, what this run did, and what promotion would do or did."""
+
+    request: Request
+    device: DeviceState
+    kind: Kind
+    counts: dict[str, int]
+    tally: Tally
+    promotion: Promotion
+    store: Path
+    plan: SweepPlan
+    picks: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        rows = [
+            {
+                "when": row.when,
+                "use": row.use,
+                "kind": self.kind,
+                "gain": row.gain.words(),
+                "pairs": row.gain.pairs,
+                "over": list(row.over),
+                "problems": [w.sizes | {"dtype": w.dtype} for w in row.problems],
+            }
+            for row in self.promotion.rows
+        ]
+        return {
+            "family": self.request.family,
+            "arch": self.request.arch,
+            "kind": self.kind,
+            "device": self.device.name,
+            "clock": self.device.clock,
+            "counts": self.counts,
+            "run": vars(self.tally),
+            "promoted": rows,
+            "removed": list(self.promotion.removed),
+            "refused": list(self.promotion.refused),
+            "gain": self.promotion.gain.words() if self.promotion.gain else None,
+            "store": str(self.store),
+            "table": str(self.promotion.path),
+        }
+
+
+def planned(request: Request) -> SweepPlan:
+    """The points and problems of a request; touches nothing. Raises SpecError."""
+    family_class(request.family)
+    rows = rows_of(request.family, request.arch, request.rows)
+    problems = workloads(layers_of(request.sets, request.layers), rows, request.dtypes)
+    return plan(space_of(request.family, request.arch, request.dtypes, rows, request.axes), problems)
+
+
+def conduct(request: Request, progress: Progress | None = None, say: Callable[[str], None] | None = None) -> Outcome:
+    """Run a sweep to its end or its budget. Writes the store and kernels below `request.home`; the table is the caller's to write.
+
+    Raises SpecError for what cannot be, MissingPieceError without a device or compiler, KgenError for a damaged store.
+    """
+    whole = planned(request)
+    table, text = present_table(request)
+    store = Store(request.home / "store.sqlite", request.arch)
+    with _farm(request, say) as farm:
+        device = farm.call("device").result()
+        kind: Kind = "model" if request.model else "measured"
+        sweep = Sweep(whole, table, farm, store, device, kind, request.options, progress)
+        tally = sweep.run()
+    promotion = promotion_of(request, whole, store, device.name, kind, table, text, sweep.picks)
+    for row in promotion.rows:
+        _mark_promoted(store, request.family, {row.use.replace("{dtype}", d) for d in request.dtypes})
+    counts = store.counts(request.family)
+    store.close()
+    return Outcome(request, device, kind, counts, tally, promotion, request.home / "store.sqlite", whole, sweep.picks)
+
+
+def present_table(request: Request) -> tuple[DispatchTable, str]:
+    """The table that is promoted from and its text; one that answers torch throughout where there is none yet."""
+    from kgen.dispatch import parse_table
+
+    path = promoted_path(request)
+    if path.is_file():
+        return load_table(request.family, request.arch, path), path.read_text(encoding="utf-8")
+    if has_table(request.family, request.arch):
+        shipped = table_path(request.family, request.arch)
+        return load_table(request.family, request.arch), shipped.read_text(encoding="utf-8")
+    text = FIRST_TABLE.format(family=request.family, arch=request.arch)
+    return parse_table(text, "no table yet"), text
+
+
+def promoted_path(request: Request) -> Path:
+    """The file that a promotion writes."""
+    if request.tables is None:
+        return table_path(request.family, request.arch)
+    return request.tables / request.arch / f"{request.family}.toml"
+
+
+def promotion_of(
+    request: Request,
+    whole: SweepPlan,
+    store: Store,
+    device: str,
+    kind: Kind,
+    table: DispatchTable,
+    text: str,
+    picks: Mapping[str, str],
+) -> Promotion:
+    """What the store's results say about the table."""
+    ratios: dict[str, dict[str, tuple[float, ...]]] = {}
+    for time in store.times(device, "explore" if kind == "model" else "final"):
+        if time.pick == picks.get(time.workload) and time.kind == kind and time.over_pick:
+            ratios.setdefault(time.workload, {})[time.name] = time.over_pick
+    pairs = 1 if kind == "model" else MIN_PAIRS
+    drafts = draft_rows(whole.workloads, ratios, picks, request.gain, pairs)
+    return promote(table, text, promoted_path(request), drafts, kind, device, ratios)
+
+
+def _mark_promoted(store: Store, family: str, names: set[str]) -> None:
+    from kgen.sweep.records import Origin
+
+    for point in store.points(family):
+        if point["name"] in names and point["source"]:
+            store.advance(point["name"], Origin(point["source"], point["compiler"]), "promoted")
+
+
+# ---- where it runs
+
+
+@contextlib.contextmanager
+def _farm(request: Request, say: Callable[[str], None] | None) -> Iterator[Farm]:
+    farm: Farm
+    if request.ray is not None:
+        from kgen.sweep.ray_farm import RayFarm
+
+        make = ModelPlan(request.arch) if request.model else GpuPlan(request.arch)
+        farm = RayFarm(request.arch, request.home / "kernels", make, request.ray, request.deadline, request.workers)
+    else:
+        plans = worker_plans(request)
+        farm = LocalFarm(request.arch, request.home / "kernels", plans, request.jobs, request.deadline, say)
+    try:
+        yield farm
+    finally:
+        farm.stop()
+
+
+def worker_plans(request: Request) -> list[WorkerPlan]:
+    """One worker per GPU, or per processor for the model."""
+    if request.model:
+        make = ModelPlan(request.arch)
+        return [WorkerPlan(make, f"model-{i}") for i in range(request.workers or processors())]
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if there == 0:
+        raise MissingPieceError(
+            f"times need a GPU of target {request.arch}, and torch sees none here\n  try: --model, which ranks AMD kernels without one"
+        )
+    count = min(request.workers or there, there)
+    variable = "HIP_VISIBLE_DEVICES" if arch_facts(request.arch).vendor == "amd" else "CUDA_VISIBLE_DEVICES"
+    gpu = GpuPlan(request.arch)
+    if there == 1:
+        return [WorkerPlan(gpu, "gpu-0")]
+    return [WorkerPlan(gpu, f"gpu-{i}", {variable: str(i)}) for i in range(count)]

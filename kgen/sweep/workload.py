@@ -1,0 +1,88 @@
+"""What is to be answered: problem sizes of real layers, times activation rows, times element types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kgen.errors import Problem, SpecError
+from kgen.spec.problem import GemmShape
+from kgen.spec.registry import family_class
+from kgen.spec.shapes import NamedShape, load_shapes, parse_shapes, shape_sets
+from kgen.sweep.space import defaults_of
+
+ROWS = 4  # of a family without a file in specs/sweeps: its first few numbers of activation rows
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One problem: its sizes, the element type, and the layers that bring it.
+
+    shape   the family's problem sizes (a frozen dataclass of integers)
+    layers  "model: layer" of each that has these sizes; not part of the identity
+    """
+
+    shape: Any
+    dtype: str
+    layers: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes by name."""
+        return asdict(self.shape)
+
+    @property
+    def key(self) -> str:
+        """What the store calls it: JSON of sizes and type, the same for the same problem."""
+        return json.dumps({**self.sizes, "dtype": self.dtype}, sort_keys=True)
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}{value}" for name, value in self.sizes.items()) + f" {self.dtype}"
+
+
+def parse_layer(word: str) -> NamedShape:
+    """`MxK`, such as 4096x2048; raises SpecError."""
+    m, _, k = word.partition("x")
+    if m.isdigit() and k.isdigit() and int(m) and int(k):
+        return NamedShape("", word, int(m), int(k))
+    raise SpecError("not a layer", [Problem(("--shape",), repr(word), "MxK, such as 4096x2048")])
+
+
+def layers_of(sets: Iterable[str], single: Iterable[str] = ()) -> list[NamedShape]:
+    """The layers of named shape sets (or their unique beginnings, or files ending in .toml), then single ones. Raises SpecError."""
+    out: list[NamedShape] = []
+    for name in sets:
+        known = shape_sets()
+        if name.endswith(".toml"):
+            out += parse_shapes(Path(name))
+            continue
+        starts = [known_name for known_name in known if known_name.startswith(name)]
+        out += load_shapes(starts[0] if name not in known and len(starts) == 1 else name)
+    return out + [parse_layer(word) for word in single]
+
+
+def rows_of(family: str, arch: str, asked: Sequence[int] | None) -> tuple[int, ...]:
+    """Activation rows to sweep: the user's, else those of specs/sweeps, else the first few that the family has. Raises SpecError."""
+    span = family_class(family).row_counts()
+    if asked:
+        wrong = [n for n in asked if n not in span]
+        if wrong:
+            allowed = f"{span.start} to {span.stop - 1}: the rows that {family} is for"
+            raise SpecError("activation rows", [Problem(("--rows",), ", ".join(map(str, wrong)), allowed)])
+        return tuple(dict.fromkeys(asked))
+    return defaults_of(family, arch).rows or tuple(span)[:ROWS]
+
+
+def workloads(layers: Iterable[NamedShape], rows: Iterable[int], dtypes: Iterable[str]) -> list[Workload]:
+    """Every layer with every number of rows and every type, without repeats, in the order of the layers."""
+    names: dict[tuple[int, int], list[str]] = {}
+    for layer in layers:
+        known = names.setdefault((layer.M, layer.K), [])
+        label = f"{layer.model}: {layer.name}" if layer.model else layer.name
+        if label not in known:
+            known.append(label)
+    every = [(m, k, n, dtype) for (m, k) in names for n in rows for dtype in dtypes]
+    return [Workload(GemmShape(m, n, k), dtype, tuple(names[m, k])) for m, k, n, dtype in every]
