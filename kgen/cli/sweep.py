@@ -47,7 +47,10 @@ Shapes = Annotated[
         help="Shape set of `kgen shapes list`, or a .toml file of `kgen shapes capture`; repeatable.",
     ),
 ]
-Layers = Annotated[list[str] | None, typer.Option("--shape", metavar="MxK", help="A layer as 4096x2048; repeatable.")]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="MxK", help="A layer as 4096x2048, or a scan as 4096x1024:8192:256; repeatable."),
+]
 Rows = Annotated[
     str | None, typer.Option("--rows", "-N", help="Activation rows, such as 1,2,4. Default: the family's own.")
 ]

@@ -20,12 +20,12 @@ RANK: Mapping[str, int] = {
     "right": 2,
     "pruned": 3,
     "twin": 3,
-    "failed": 3,
-    "wrong": 3,
     "timed": 4,
-    "promoted": 5,
+    "failed": 5,
+    "wrong": 5,
+    "promoted": 6,
 }
-"""A row only moves forward."""
+"""A row only moves forward. A kernel that fails in its last rounds has failed, whatever came before."""
 TORCH = "torch"
 
 

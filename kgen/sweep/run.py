@@ -102,6 +102,7 @@ class Sweep:
         self._bring_picks()
         self._explore()
         self._finals()
+        self._note_timed(self._built[name] for name in set(self.picks.values()) if name != TORCH)
         self.tally.seconds = time.monotonic() - self._start
         return self.tally
 
@@ -195,7 +196,10 @@ class Sweep:
         alive = self._enter(batch, takes)
         right = self._check_all(alive)
         self._time_all(right, "explore", self.options.explore_rounds)
-        for kernel in right:
+        self._note_timed(right)
+
+    def _note_timed(self, kernels: Iterable[Built]) -> None:
+        for kernel in kernels:
             if self._score_of(kernel.name) < math.inf:
                 self.store.advance(kernel.name, kernel.origin, "timed")
 

@@ -112,7 +112,10 @@ def defaults_of(family: str, arch: str) -> Defaults:
         found = f"schema {data.get('schema')!r}, family {data.get('family')!r}"
         raise SpecError(f"{path}: not a sweep space", [Problem(("schema", "family"), found, f"1 and {family!r}")])
     axes = {**data.get("axes", {}), **data.get("arch", {}).get(arch, {}).get("axes", {})}
-    return Defaults({name: tuple(values) for name, values in axes.items()}, tuple(data.get("rows", ())))
+    read = {
+        name: tuple(None if v == "none" else v for v in values) for name, values in axes.items()
+    }  # TOML has no null
+    return Defaults(read, tuple(data.get("rows", ())))
 
 
 def parse_axes(words: Sequence[str]) -> dict[str, tuple[Any, ...] | None]:

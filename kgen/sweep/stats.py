@@ -54,9 +54,9 @@ def interval(ratios: Sequence[float]) -> Interval:
     return Interval(statistics.median(ordered), ordered[rank], ordered[count - 1 - rank], count)
 
 
-def _tail(count: int, rank: int) -> float:
-    """Probability that fewer than `rank` of `count` fair coins show heads."""
-    return float(sum(math.comb(count, heads) for heads in range(rank)) / 2**count)
+def _tail(count: int, cut: int) -> float:
+    """Probability that the true median lies beyond the value that is left when `cut` are cut off at one end: at most `cut` heads of fair coins."""
+    return float(sum(math.comb(count, heads) for heads in range(cut + 1)) / 2**count)
 
 
 def pooled(each: Sequence[Sequence[float]]) -> Interval:

@@ -224,7 +224,8 @@ class Store:
         rows = self._db.execute(
             "SELECT t.name, t.workload, t.stage, t.kind, t.device, t.clock, t.rounds, t.over_pick, t.over_torch, t.floor_us, t.pick,"
             " t.details FROM timed t LEFT JOIN point p USING(arch, name, source, compiler)"
-            " WHERE t.arch = ? AND t.device = ? AND COALESCE(p.stale, 0) = 0 AND (? IS NULL OR t.stage = ?)"
+            " WHERE t.arch = ? AND t.device = ? AND COALESCE(p.stale, 0) = 0"
+            " AND COALESCE(p.state, '') NOT IN ('failed', 'wrong') AND (? IS NULL OR t.stage = ?)"
             " AND (? IS NULL OR t.name = ?) ORDER BY t.at",
             (self.arch, device, stage, stage, name, name),
         )

@@ -43,12 +43,24 @@ class Workload:
         return " ".join(f"{name}{value}" for name, value in self.sizes.items()) + f" {self.dtype}"
 
 
-def parse_layer(word: str) -> NamedShape:
-    """`MxK`, such as 4096x2048; raises SpecError."""
-    m, _, k = word.partition("x")
-    if m.isdigit() and k.isdigit() and int(m) and int(k):
-        return NamedShape("", word, int(m), int(k))
-    raise SpecError("not a layer", [Problem(("--shape",), repr(word), "MxK, such as 4096x2048")])
+def parse_layers(word: str) -> list[NamedShape]:
+    """`MxK`, such as 4096x2048; either may be a scan, `FROM:TO:STEP` with both ends: 4096x1024:8192:256. Raises SpecError."""
+    sizes = [_scan(part) for part in word.split("x")]
+    if len(sizes) != 2 or not all(sizes):
+        hint = "MxK, such as 4096x2048; a scan is FROM:TO:STEP, such as 4096x1024:8192:256"
+        raise SpecError("not a layer", [Problem(("--shape",), repr(word), hint)])
+    return [NamedShape("", f"{m}x{k}", m, k) for m in sizes[0] for k in sizes[1]]
+
+
+def _scan(text: str) -> list[int]:
+    """The sizes that a word means; none for one that is no size."""
+    words = text.split(":")
+    if not all(word.isdigit() and int(word) for word in words):
+        return []
+    numbers = [int(word) for word in words]
+    if len(numbers) == 3:
+        return list(range(numbers[0], numbers[1] + 1, numbers[2]))
+    return numbers if len(numbers) == 1 else []
 
 
 def layers_of(sets: Iterable[str], single: Iterable[str] = ()) -> list[NamedShape]:
@@ -61,7 +73,7 @@ def layers_of(sets: Iterable[str], single: Iterable[str] = ()) -> list[NamedShap
             continue
         starts = [known_name for known_name in known if known_name.startswith(name)]
         out += load_shapes(starts[0] if name not in known and len(starts) == 1 else name)
-    return out + [parse_layer(word) for word in single]
+    return out + [layer for word in single for layer in parse_layers(word)]
 
 
 def rows_of(family: str, arch: str, asked: Sequence[int] | None) -> tuple[int, ...]:

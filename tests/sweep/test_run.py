@@ -1,0 +1,196 @@
+"""The loop over real builds, with the double's times: states, twins, lost workers, budget, search."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from kgen.sweep import analysis
+from kgen.sweep.plan import plan
+from kgen.sweep.records import Origin
+from kgen.sweep.run import SweepOptions
+from kgen.sweep.search import Search
+from kgen.sweep.space import space_of
+from kgen.sweep.store import Store
+from kgen.sweep.worker import Worker, WorkerLost, WorkerPlan
+from kgen.sweep.workload import layers_of, workloads
+from tests.sweep.driver import ARCH, run, small_plan
+from tests.sweep.fakes import FakePlan
+
+hipcc = pytest.mark.hipcc
+
+
+def states(store: Store) -> dict[str, tuple[str, str]]:
+    return {point["name"]: (point["state"], point["why"]) for point in store.points("wvsplitk")}
+
+
+@hipcc
+def test_every_point_ends_in_a_state_and_the_best_is_found(tmp_path, real_tools):
+    tally, store, sweep = run(tmp_path, FakePlan(torch_us=9.0, extra={"YTILE1_WvPrGrp4": 0.8}))
+    mine = {name: state for name, (state, _) in states(store).items() if name in {p.name for p in sweep.plan.points}}
+    assert set(mine.values()) == {"timed"}
+    assert len(mine) == 12
+    assert tally.lost_workers == 0
+    finals = store.times("double", "final")
+    assert {len(time.rounds) for time in finals} == {11}
+    for standing in analysis.standings(sweep.plan, store.times("double"), sweep.picks):
+        assert "YTILE1_WvPrGrp4" in standing.best
+
+
+@hipcc
+def test_a_kernel_that_hangs_costs_one_process(tmp_path, real_tools):
+    tally, store, _ = run(tmp_path, FakePlan(hang="YTILE2_WvPrGrp8_A_CHUNK8_UNRL2"), deadline=2.0)
+    found = states(store)
+    (bad,) = [name for name in found if "YTILE2_WvPrGrp8_A_CHUNK8_UNRL2" in name]
+    assert found[bad][0] == "failed"
+    assert "gave no answer" in found[bad][1]
+    assert tally.lost_workers == 1
+    assert Counter(state for state, _ in found.values())["timed"] == len(found) - 1
+
+
+@hipcc
+def test_a_kernel_that_breaks_its_process_is_named(tmp_path, real_tools):
+    tally, store, _ = run(
+        tmp_path, FakePlan(crash="YTILE1_WvPrGrp2_A_CHUNK8_UNRL1", crash_timed="YTILE2_WvPrGrp2_A_CHUNK8_UNRL1")
+    )
+    found = states(store)
+    failed = {name: why for name, (state, why) in found.items() if state == "failed"}
+    assert len(failed) == 2
+    assert any("SIGSEGV" in why and "checked" in why for why in failed.values())
+    assert any("SIGKILL" in why and "timed" in why for why in failed.values())
+    assert tally.lost_workers >= 2
+    assert Counter(state for state, _ in found.values())["timed"] == len(found) - 2
+
+
+@hipcc
+def test_what_is_wrong_is_never_timed(tmp_path, real_tools):
+    log = tmp_path / "log"
+    _, store, _ = run(tmp_path, FakePlan(wrong="UNRL2", log=str(log)))
+    found = states(store)
+    wrong = {name for name, (state, _) in found.items() if state == "wrong"}
+    assert wrong == {name for name in found if "UNRL2" in name and "UNRL2" in name}
+    timed = {json.loads(line)[1] for line in log.read_text().splitlines() if json.loads(line)[0] == "time"}
+    assert not timed & wrong
+
+
+@hipcc
+def test_budget_ends_the_search_and_the_next_run_goes_on(tmp_path, real_tools):
+    options = SweepOptions(batch=4, side=3, budget=0.01)
+    tally, store, _ = run(tmp_path, FakePlan(), options)
+    assert tally.out_of_budget
+    store.close()
+    tally, store, _ = run(tmp_path, FakePlan(), replace(options, budget=None))
+    assert not tally.out_of_budget
+    assert {state for state, _ in states(store).values()} == {"timed"}
+
+
+def test_results_of_another_source_are_kept_and_marked_stale(tmp_path):
+    store = Store(tmp_path / "s.sqlite", ARCH)
+    old, new = Origin("a" * 64, "clang 1"), Origin("b" * 64, "clang 1")
+    from kgen.sweep.records import DeviceState, Timed
+
+    for origin, us in ((old, 5.0), (new, 4.0)):
+        store.put_built("wvsplitk", "k", origin, {}, {}, "x")
+        store.put_timed("explore", Timed("w", "measured", DeviceState("gpu", 1), {"k": (us,)}), "torch", {"k": origin})
+    assert [time.us for time in store.times("gpu")] == [4.0]
+    assert [p["source"][0] for p in store.points("wvsplitk", stale=True)] == ["a"]
+    assert not store.has_time("k", Origin("c" * 64, "clang 1"), "gpu", "w", "explore", "torch")
+    assert store.has_time("k", old, "gpu", "w", "explore", "torch")
+    store.put_built("wvsplitk", "k", old, {}, {}, "x")  # the old source comes back: its results count again
+    assert [time.us for time in store.times("gpu")] == [5.0]
+
+
+def test_states_only_move_forward(tmp_path):
+    store = Store(tmp_path / "s.sqlite", ARCH)
+    origin = Origin("a" * 64, "clang 1")
+    store.put_built("wvsplitk", "k", origin, {}, {}, "x")
+    for state in ("timed", "right", "built"):
+        store.advance("k", origin, state)
+    assert store.state("k", origin)[0] == "timed"
+    store.advance("k", origin, "promoted")
+    assert store.state("k", origin)[0] == "promoted"
+
+
+def test_points_with_the_same_code_are_twins_and_an_axis_that_changed_nothing_is_said(tmp_path):
+    store = Store(tmp_path / "s.sqlite", ARCH)
+    origin = Origin("a" * 64, "clang 1")
+    store.put_built("f", "first", origin, {}, {}, "same")
+    assert store.owner_of("same", "first", "clang 1") is None
+    store.put_built("f", "second", Origin("b" * 64, "clang 1"), {}, {}, "same")
+    assert store.owner_of("same", "second", "clang 1") == "first"
+    assert store.owner_of("same", "second", "clang 2") is None
+    whole = small_plan()
+    by_unrl = {point.name: point.name.replace("UNRL2", "UNRL1") for point in whole.alive}
+    assert analysis.idle_axes(whole, by_unrl) == ["UNRL"]
+    assert analysis.idle_axes(whole, {point.name: point.name for point in whole.alive}) == []
+
+
+def test_a_store_of_something_else_is_refused(tmp_path):
+    from kgen.errors import KgenError
+
+    path = tmp_path / "s.sqlite"
+    path.write_bytes(b"not a database at all, but long enough to be read as a header" * 4)
+    with pytest.raises(KgenError, match="not a sweep store"):
+        Store(path, ARCH)
+
+
+# ---- search
+
+
+def search_plan():
+    problems = workloads(layers_of([], ["4096x4096"]), [1], ["bf16"])
+    return plan(space_of("wvsplitk", ARCH, ["bf16"], [1], {"STAGING": None, "YTILE": None, "WvPrGrp": None}), problems)
+
+
+def test_optuna_finds_good_points_in_a_fraction_of_the_space():
+    whole = search_plan()
+    truth = {
+        p.name: abs(p.spec.YTILE - 3) * 0.1 + abs(math.log2(p.spec.WvPrGrp) - 2) * 0.1 + (p.spec.UNRL != 4) * 0.2
+        for p in whole.alive
+    }
+    search = Search(whole.alive, whole.axes, "optuna")
+    tried = []
+    while len(tried) < 120:
+        for point in search.next(8):
+            tried.append(point.name)
+            search.told(point, truth[point.name])
+    assert len(set(tried)) == 120, "no point twice"
+    assert len(whole.alive) > 500
+    ranked = sorted(truth, key=truth.__getitem__)
+    assert min(truth[name] for name in tried) <= truth[ranked[8]]
+    late, early = tried[60:], tried[:24]
+    assert sum(truth[n] for n in late) / len(late) < 0.8 * sum(truth[n] for n in early) / len(early), "it learns"
+
+
+def test_all_points_come_once_and_optuna_only_when_the_budget_asks():
+    whole = small_plan()
+    search = Search(whole.alive, whole.axes)
+    names = [point.name for point in search.next(5)]
+    assert search.settle(1.0, 100.0) == "all"
+    names += [point.name for point in search.next(100)]
+    assert sorted(names) == sorted(point.name for point in whole.alive)
+    tight = Search(whole.alive, whole.axes)
+    tight.next(4)
+    assert tight.settle(1.0, 2.0) == "optuna"
+
+
+# ---- workers
+
+
+def test_a_worker_that_dies_or_is_late_is_replaced():
+    worker = Worker(WorkerPlan(FakePlan(pause=30)))
+    from kgen.spec.problem import GemmShape
+    from kgen.sweep.workload import Workload
+
+    try:
+        assert worker.call("device", deadline=20).name == "double"
+        with pytest.raises(WorkerLost, match="gave no answer"):
+            worker.call("time", Workload(GemmShape(1, 1, 8), "bf16"), [], "torch", 1, deadline=0.3)
+        assert worker.call("device", deadline=20).cu == 20
+        assert worker.started == 2
+    finally:
+        worker.stop()
