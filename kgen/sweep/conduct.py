@@ -17,7 +17,7 @@ from kgen.sweep.farm import DEADLINE, Farm, LocalFarm
 from kgen.sweep.gpu import GpuPlan
 from kgen.sweep.model import ModelPlan
 from kgen.sweep.plan import SweepPlan, plan
-from kgen.sweep.promote import GAIN, Promotion, promote
+from kgen.sweep.promote import GAIN, Promotion, outranking, promote
 from kgen.sweep.records import DeviceState, Kind
 from kgen.sweep.rows import draft_rows
 from kgen.sweep.run import Progress, Sweep, SweepOptions, Tally
@@ -192,7 +192,8 @@ def promotion_of(
         if time.pick == picks.get(time.workload) and time.kind == kind and time.over_pick:
             ratios.setdefault(time.workload, {})[time.name] = time.over_pick
     pairs = 1 if kind == "model" else MIN_PAIRS
-    drafts = draft_rows(whole.workloads, ratios, picks, request.gain, pairs)
+    protected = outranking(table, whole.workloads) if kind == "model" else {}
+    drafts = draft_rows(whole.workloads, ratios, picks, request.gain, pairs, protected)
     return promote(table, text, promoted_path(request), drafts, kind, device, ratios)
 
 

@@ -24,6 +24,7 @@ from kgen.sweep.farm import device_lock
 from kgen.sweep.records import TORCH, Kind
 from kgen.sweep.rows import Draft, Drafts
 from kgen.sweep.stats import Interval, pooled
+from kgen.sweep.workload import Workload
 
 GAIN = 0.02  # least share of time saved; ROCm/vllm PR 978's rule
 STRONGER = ("measured", "published")  # evidence that a model does not outrank
@@ -79,8 +80,7 @@ def promote(
     ratios       as for draft_rows, for the gain over everything
     """
     refused = list(drafts.refused)
-    rows = [row for row in drafts.rows if not (kind == "model" and _outranked(table, row, refused))]
-    removed: list[str] = []
+    rows = list(drafts.rows)
     while True:
         new, gone = _edited(table, text, rows, kind, device)
         bad = _first_bad(new, table, len(rows), rows, refused)
@@ -97,15 +97,14 @@ def _kernel_for(row: Draft, workload: Any) -> str:
     return row.use.replace("{dtype}", workload.dtype)
 
 
-def _outranked(table: DispatchTable, row: Draft, refused: list[str]) -> bool:
-    """Whether a modelled row would take a problem from a row that rests on a measurement."""
-    for workload in row.problems:
-        present = pick(table, workload.shape, workload.dtype).row
-        if present.because.kind in STRONGER:
-            words = f"{row.kernel} for {workload}: row {present.number} is {present.because.kind}, which a model does not outrank"
-            refused.append(words)
-            return True
-    return False
+def outranking(table: DispatchTable, workloads: Sequence[Workload]) -> dict[str, str]:
+    """The problems whose present row rests on a measurement, which a model does not outrank: workload key -> words."""
+    out = {}
+    for workload in workloads:
+        row = pick(table, workload.shape, workload.dtype).row
+        if row.because.kind in STRONGER:
+            out[workload.key] = f"row {row.number} is {row.because.kind}, which a model does not outrank"
+    return out
 
 
 # ---- text

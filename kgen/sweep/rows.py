@@ -82,9 +82,18 @@ class Drafts:
 
 
 def draft_rows(
-    workloads: Sequence[Workload], ratios: Ratios, picks: Mapping[str, str], gain: float, min_pairs: int = MIN_PAIRS
+    workloads: Sequence[Workload],
+    ratios: Ratios,
+    picks: Mapping[str, str],
+    gain: float,
+    min_pairs: int = MIN_PAIRS,
+    protected: Mapping[str, str] | None = None,
 ) -> Drafts:
-    """The rows that paired times support. `gain` is the least share of time saved, such as 0.02."""
+    """The rows that paired times support.
+
+    gain       least share of time saved, such as 0.02
+    protected  workload key -> why its present answer stays, whatever the times say
+    """
     groups: dict[tuple[str, int], list[Workload]] = {}
     for workload in workloads:
         if workload.key in ratios:
@@ -92,7 +101,7 @@ def draft_rows(
     rows: list[Draft] = []
     refused: list[str] = []
     for members in groups.values():
-        group = _Group(members, ratios, picks, gain, min_pairs)
+        group = _Group(members, ratios, picks, gain, min_pairs, protected or {})
         rows += group.rows()
         refused += group.refused
     merged = _merge_types(rows)
@@ -104,9 +113,15 @@ class _Group:
     """The problems of one element type and one number of rows."""
 
     def __init__(
-        self, members: Sequence[Workload], ratios: Ratios, picks: Mapping[str, str], gain: float, min_pairs: int
+        self,
+        members: Sequence[Workload],
+        ratios: Ratios,
+        picks: Mapping[str, str],
+        gain: float,
+        min_pairs: int,
+        protected: Mapping[str, str],
     ):
-        self.members, self.ratios, self.picks, self.gain = members, ratios, picks, gain
+        self.members, self.ratios, self.picks, self.gain, self.protected = members, ratios, picks, gain, protected
         self.refused: list[str] = []
         self.found = {
             w.key: {
@@ -120,6 +135,10 @@ class _Group:
         """Who takes the problem from the present pick, None if nobody does."""
         found = self.found[workload.key]
         good = [name for name, ratio in found.items() if ratio.faster and ratio.gain >= self.gain]
+        if good and workload.key in self.protected:
+            best = min(good, key=lambda name: found[name].median)
+            self.refused.append(f"{workload}: {best}: {self.protected[workload.key]}")
+            return None
         if good:
             return min(good, key=lambda name: found[name].median)
         close = [name for name, ratio in found.items() if ratio.gain >= self.gain]
@@ -180,6 +199,9 @@ class _Group:
         for workload in inside:
             if self.picks[workload.key] == name:
                 continue
+            if workload.key in self.protected:
+                self.refused.append(f"{words}: {workload} stays: {self.protected[workload.key]}")
+                return None
             ratio = self.found[workload.key].get(name)
             if ratio is None:
                 self.refused.append(f"{words}: not timed in pairs at {workload}")

@@ -11,7 +11,7 @@ from kgen.dispatch import load_table, parse_table, pick, table_path
 from kgen.dispatch.check import check
 from kgen.errors import KgenError
 from kgen.spec.problem import GemmShape
-from kgen.sweep.promote import promote
+from kgen.sweep.promote import outranking, promote
 from kgen.sweep.rows import draft_rows
 from kgen.sweep.stats import interval, pooled
 from kgen.sweep.workload import Workload
@@ -141,7 +141,8 @@ def promotion_of(ratios, kind="measured", name="wvsplitk", present=None):
     text = table_path(name, ARCH).read_text(encoding="utf-8")
     picks = {w.key: pick(table, w.shape, w.dtype).kernel or "torch" for w in ratios}
     paired = {w.key: {n: around(r) for n, r in found.items()} for w, found in ratios.items()}
-    drafts = draft_rows(list(ratios), paired, picks, 0.02)
+    protected = outranking(table, list(ratios)) if kind == "model" else {}
+    drafts = draft_rows(list(ratios), paired, picks, 0.02, protected=protected)
     return promote(table, text, table_path(name, ARCH), drafts, kind, "Some GPU", paired), table
 
 
