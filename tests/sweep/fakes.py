@@ -20,6 +20,7 @@ class FakePlan:
     """Makes a FakeMeasurer in a worker.
 
     log     file that gets a line for every kernel checked and every (kernel, problem, rounds) timed
+    extra   part of a kernel's name -> factor on its time; cliff_k: a K at which every kernel is slow
     hang, crash, wrong   parts of names of kernels that do so when they are checked (crash_timed: when they are timed)
     """
 
@@ -31,6 +32,7 @@ class FakePlan:
     pause: float = 0.0
     torch_us: float = 0.0
     extra: dict[str, float] = field(default_factory=dict)
+    cliff_k: int = 0
     kind: str = "measured"
 
     def __call__(self) -> FakeMeasurer:
@@ -64,11 +66,13 @@ class FakeMeasurer:
             self._note("time", kernel.name, workload.key, rounds)
         if self.plan.torch_us:
             us["torch"] = tuple(self.plan.torch_us * wobble(i, "torch") for i in range(rounds))
-        return Timed(workload.key, self.kind, self.device(), us, 1.0)
+        floor = 0.9 * (1.0 + workload.shape.M * workload.shape.K / 1e6)
+        return Timed(workload.key, self.kind, self.device(), us, floor)
 
     def us(self, name: str, workload) -> float:
         """Deterministic: a base by size, more for names that `extra` knows a part of."""
         base = 1.0 + workload.shape.M * workload.shape.K / 1e6
+        base *= 1.6 if workload.shape.K == self.plan.cliff_k else 1.0
         for part, factor in self.plan.extra.items():
             if part in name:
                 base *= factor
