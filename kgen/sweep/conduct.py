@@ -215,7 +215,7 @@ def _farm(request: Request, say: Callable[[str], None] | None) -> Iterator[Farm]
         from kgen.sweep.ray_farm import RayFarm
 
         make = ModelPlan(request.arch) if request.model else GpuPlan(request.arch)
-        farm = RayFarm(request.arch, request.home / "kernels", make, request.ray, request.deadline, request.workers)
+        farm = RayFarm(request.arch, make, request.ray, request.deadline, request.workers, request.model)
     else:
         plans = worker_plans(request)
         farm = LocalFarm(request.arch, request.home / "kernels", plans, request.jobs, request.deadline, say)

@@ -35,6 +35,15 @@ def _svg(figure: Any, title: str) -> str:
     return text[text.index("<svg") :]
 
 
+def _plain(axis: Any) -> None:
+    """Numbers on a logarithmic axis as one reads them: 20, not 2 x 10^1."""
+    from matplotlib.ticker import LogLocator, ScalarFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_locator(LogLocator(subs=(1, 2, 5)))
+
+
 def _label(standing: Standing) -> str:
     sizes = standing.workload.sizes
     return f"{sizes['M']}x{sizes['K']} N{sizes.get('N', '')} {standing.workload.dtype}"
@@ -57,6 +66,7 @@ def times_plot(found: Sequence[Standing]) -> str:
     if floors:
         axes.plot(*zip(*floors, strict=True), "|", ms=11, mew=2, color=_COLOURS["floor"], label="reading the bytes")
     axes.set_xscale("log")
+    _plain(axes.xaxis)
     axes.set_yticks(list(rows), [_label(s) for s in found])
     axes.invert_yaxis()
     axes.set_xlabel("microseconds")
@@ -79,6 +89,7 @@ def roofline_plot(found: Sequence[Standing]) -> str:
     if picks:
         axes.plot(*zip(*picks, strict=True), "x", color=_COLOURS["pick"], label="present pick")
     axes.set_xscale("log")
+    _plain(axes.xaxis)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("MB moved")
     axes.set_ylabel("GB/s")
@@ -95,7 +106,6 @@ def axes_plot(worth: Sequence[AxisValue]) -> str:
     axes.plot([100 * v.worst for v in worth], list(rows), "|", ms=11, mew=2, color=_COLOURS["best"], label="worst loss")
     axes.set_yticks(list(rows), [f"{v.axis} = {v.value}" for v in worth])
     axes.invert_yaxis()
-    axes.set_xscale("symlog", linthresh=10)
     axes.set_xlabel("percent more time than with all values to choose from")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(fontsize=8)
@@ -107,7 +117,8 @@ def scan_plot(lines: Sequence[tuple[str, str, Sequence[tuple[int, float]]]]) -> 
     figure, axes = _figure(9, 4)
     for _, name, points in lines:
         axes.plot(*zip(*points, strict=True), "o-", ms=4, lw=1, label=name)
-    axes.set_xscale("log", base=2)
+    axes.set_xscale("log")
+    _plain(axes.xaxis)
     axes.set_ylim(bottom=0)
     axes.set_xlabel(" or ".join(dict.fromkeys(walked for walked, _, _ in lines)))
     axes.set_ylabel("share of the roofline")
@@ -122,6 +133,7 @@ def crossover_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]], int |
     for name, points, _ in lines:
         axes.plot(*zip(*points, strict=True), "o-", ms=4, lw=1, label=name)
     axes.axhline(1.0, color=_COLOURS["floor"], lw=1)
+    axes.set_xticks(sorted({n for _, points, _ in lines for n, _ in points}))
     axes.set_xlabel("activation rows N")
     axes.set_ylabel("time over torch's")
     axes.grid(alpha=0.3)
