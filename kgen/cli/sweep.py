@@ -160,6 +160,67 @@ def run(
         raise typer.Exit(3)
 
 
+@app.command("report")
+def report(
+    family: Family, arch: OneArch = None, out: Out = Path("build/sweep"), tables: Tables = None, as_json: AsJson = False
+) -> None:
+    """Write the report of a family's last sweep again, from its store alone."""
+    from kgen.sweep.conduct import Request, recalled
+    from kgen.sweep.report import write_report
+
+    outcome = recalled(Request(family, one_arch(arch), out=out, tables=tables))
+    path = write_report(outcome.request, outcome)
+    if as_json:
+        show.print_json(outcome.as_dict() | {"report": str(path)})
+    else:
+        print(path)
+
+
+@app.command("guard")
+def guard(
+    family: Family,
+    arch: OneArch = None,
+    shapes: Shapes = None,
+    layers: Layers = None,
+    rows: Rows = None,
+    dtype: Dtypes = "bf16",
+    sample: Annotated[int, typer.Option(min=1, help="How many (row, problem) pairs to time again.")] = 12,
+    seed: Annotated[int, typer.Option(help="Which ones.")] = 0,
+    rounds: Annotated[int, typer.Option(min=10, help="Paired rounds of each.")] = 11,
+    out: Out = Path("build/sweep"),
+    tables: Tables = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time a sample of measured rows again; exit code 3 if one is surely slower than its evidence says, by more than the rounds spread."""
+    from kgen.sweep.conduct import Request, guarded
+
+    sets = tuple(shapes or ()) if shapes or layers else _all_sets()
+    dtypes = tuple(word.strip() for word in dtype.split(","))
+    request = Request(family, one_arch(arch), sets, tuple(layers or ()), _numbers(rows), dtypes, out=out, tables=tables)
+    found, remarks = guarded(request, sample, seed, rounds)
+    table = [
+        {
+            "row": held.row,
+            "problem": str(held.workload),
+            "expected": held.expected,
+            "now": held.now.median if held.now else None,
+            "low": held.now.low if held.now else None,
+            "tolerance": f"{100 * held.tolerance:.1f} %",
+            "verdict": "ok" if held.ok else held.words or "SLOWER",
+            "over": held.over,
+        }
+        for held in found
+    ]
+    if as_json:
+        show.print_json(table)
+    else:
+        show.print_table(table, ("row", "problem", "expected", "now", "low", "tolerance", "verdict", "over"))
+        for words in remarks:
+            print(f"note: {words}")
+    if not all(held.ok for held in found):
+        raise typer.Exit(3)
+
+
 def _write_report(request: Request, outcome: Outcome) -> str | None:
     """The report's path; None, with a remark, where what draws it is not installed."""
     from kgen.sweep.report import write_report

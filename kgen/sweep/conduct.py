@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kgen.build.run import processors
 from kgen.dispatch import DispatchTable, has_table, load_table, table_path
-from kgen.errors import MissingPieceError
+from kgen.errors import KgenError, MissingPieceError
 from kgen.spec.arch import arch_facts
 from kgen.spec.registry import family_class
 from kgen.sweep.farm import DEADLINE, Farm, LocalFarm
 from kgen.sweep.gpu import GpuPlan
+from kgen.sweep.guard import Held, hold, sample_rows
 from kgen.sweep.model import ModelPlan
 from kgen.sweep.plan import SweepPlan, plan
 from kgen.sweep.promote import GAIN, Promotion, outranking, promote
@@ -142,17 +143,75 @@ def conduct(request: Request, progress: Progress | None = None, say: Callable[[s
     whole = planned(request)
     table, text = present_table(request)
     store = Store(request.home / "store.sqlite", request.arch)
-    with _farm(request, say) as farm:
-        device = farm.call("device").result()
+    with farm_of(request, say) as farm:
+        device: DeviceState = farm.call("device").result()
         kind: Kind = "model" if request.model else "measured"
         sweep = Sweep(whole, table, farm, store, device, kind, request.options, progress)
         tally = sweep.run()
+    _remember(store, request, device, kind, sweep.picks)
     promotion = promotion_of(request, whole, store, device.name, kind, table, text, sweep.picks)
     for row in promotion.rows:
         _mark_promoted(store, request.family, {row.use.replace("{dtype}", d) for d in request.dtypes})
     counts = store.counts(request.family)
     store.close()
     return Outcome(request, device, kind, counts, tally, promotion, request.home / "store.sqlite", whole, sweep.picks)
+
+
+def guarded(request: Request, sample: int, seed: int, rounds: int) -> tuple[list[Held], list[str]]:
+    """Time a sample of the table's measured rows again. Raises KgenError when the table has none on these problems."""
+    table, _ = present_table(request)
+    rows = request.rows or tuple(family_class(request.family).row_counts())
+    problems = workloads(layers_of(request.sets, request.layers), rows, request.dtypes)
+    pairs, remarks = sample_rows(table, problems, sample, seed)
+    if not pairs:
+        raise KgenError(
+            f"{table.where}: no measured row answers any of {len(problems)} problems\n  try: other --shapes, or a sweep first"
+        )
+    path = request.home / "store.sqlite"
+    store = Store(path, request.arch) if path.is_file() else None
+    with farm_of(request, None) as farm:
+        return hold(table, pairs, farm, store, rounds), remarks
+
+
+def recalled(request: Request) -> Outcome:
+    """The outcome of the family's last sweep below `request.out`, from its store alone. Raises KgenError when there was none."""
+    path = request.home / "store.sqlite"
+    store = Store(path, request.arch) if path.is_file() else None
+    kept = store.recall(f"sweep {request.family}") if store else None
+    if store is None or kept is None:
+        raise KgenError(
+            f"no sweep of {request.family} on {request.arch} in {request.out}\n  try: `kgen sweep {request.family} ...` first"
+        )
+    asked = kept["request"]
+    same = replace(
+        request,
+        sets=tuple(asked["sets"]),
+        layers=tuple(asked["layers"]),
+        rows=tuple(asked["rows"]),
+        dtypes=tuple(asked["dtypes"]),
+        axes={name: values if values is None else tuple(values) for name, values in asked["axes"].items()},
+        gain=asked["gain"],
+    )
+    whole, device, kind = planned(same), DeviceState(**kept["device"]), kept["kind"]
+    table, text = present_table(same)
+    promotion = promotion_of(same, whole, store, device.name, kind, table, text, kept["picks"])
+    counts = store.counts(same.family)
+    store.close()
+    return Outcome(same, device, kind, counts, Tally(), promotion, path, whole, kept["picks"])
+
+
+def _remember(store: Store, request: Request, device: DeviceState, kind: Kind, picks: Mapping[str, str]) -> None:
+    """What a later report needs beside the results."""
+    asked = {
+        "sets": request.sets,
+        "layers": request.layers,
+        "rows": rows_of(request.family, request.arch, request.rows),
+        "dtypes": request.dtypes,
+        "axes": dict(request.axes),
+        "gain": request.gain,
+    }
+    kept = {"request": asked, "device": vars(device), "kind": kind, "picks": dict(picks)}
+    store.remember(f"sweep {request.family}", kept)
 
 
 def present_table(request: Request) -> tuple[DispatchTable, str]:
@@ -209,7 +268,8 @@ def _mark_promoted(store: Store, family: str, names: set[str]) -> None:
 
 
 @contextlib.contextmanager
-def _farm(request: Request, say: Callable[[str], None] | None) -> Iterator[Farm]:
+def farm_of(request: Request, say: Callable[[str], None] | None) -> Iterator[Farm]:
+    """The request's farm, ended with the block."""
     farm: Farm
     if request.ray is not None:
         from kgen.sweep.ray_farm import RayFarm

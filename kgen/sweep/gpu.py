@@ -95,13 +95,14 @@ class GpuMeasurer:
             peer = next((name for name in _TORCH_ANSWERS if name in run.answers), None)
             if peer is not None:
                 calls[TORCH] = run.calls(peer)
-            if workload.key not in self._floors:
-                self._floors[workload.key] = self._read_floor(run)
+            weight = f"{run.weights[0].numel()} of {run.weights[0].element_size()}"
+            if weight not in self._floors:
+                self._floors[weight] = self._read_floor(run)
             times = compare(calls, rounds)
         after = self.device()
         clock = before.clock if before.clock == after.clock else f"{before.clock} -> {after.clock}"
         us = {name: timing.rounds for name, timing in times.items()}
-        return Timed(workload.key, "measured", replace(after, clock=clock), us, self._floors[workload.key])
+        return Timed(workload.key, "measured", replace(after, clock=clock), us, self._floors[weight])
 
     # ---- parts
 
@@ -111,11 +112,23 @@ class GpuMeasurer:
         return GpuDevice(self.driver)
 
     def _guarded_check(self, key: str, check: Callable[[], Checked]) -> Checked:
-        """A check whose kernel may be refused or stopped by the driver."""
+        """A check whose kernel may be refused or stopped by the driver. Raises KgenError when the device took harm: the process must end."""
         try:
             return check()
         except KgenError as error:
+            self._require_healthy(error)
             return Checked(key, False, str(error).splitlines()[0])
+
+    def _require_healthy(self, error: KgenError) -> None:
+        """After a fault a device answers nothing but errors, to every later kernel too."""
+        if self.driver.device.tensors == "cuda":
+            import torch
+
+            try:
+                torch.cuda.synchronize()
+            except RuntimeError as fault:
+                words = str(fault).splitlines()[0]
+                raise KgenError(f"{str(error).splitlines()[0]}; then the device: {words}") from fault
 
     def _read_floor(self, run: Contest) -> float:
         if self._floor is None:

@@ -83,7 +83,9 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise MissingPieceError('several machines need Ray, which is not installed\n  try: pip install "kgen[ray]"') from None
+        raise MissingPieceError(
+            'several machines need Ray, which is not installed\n  try: pip install "kgen[ray]"'
+        ) from None
     return ray
 
 
@@ -98,7 +100,9 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
     try:
         ray.init(address=address, **{k: v for k, v in options.items() if k != "include_dashboard"})
     except ConnectionError as error:
-        raise MissingPieceError(f"no Ray cluster at {address}: {error}\n  try: --ray local, or `ray start --head` first") from None
+        raise MissingPieceError(
+            f"no Ray cluster at {address}: {error}\n  try: --ray local, or `ray start --head` first"
+        ) from None
 
 
 def _measuring(resources: dict[str, float], arch: str, model: bool) -> tuple[dict[str, Any], int]:

@@ -21,7 +21,6 @@ from kgen.sweep.plan import Point, SweepPlan
 from kgen.sweep.records import TORCH, Built, Checked, DeviceState, Kind, Stage, Time, Timed
 from kgen.sweep.search import Mode, Search
 from kgen.sweep.store import Store
-from kgen.sweep.worker import WorkerLost
 from kgen.sweep.workload import Workload
 
 Progress = Callable[[int, int, str, float], None]
@@ -45,7 +44,7 @@ class SweepOptions:
 
     budget: float | None = None
     mode: Mode = "auto"
-    batch: int = 32
+    batch: int = 64
     side: int = 8
     best: int = 3
     explore_rounds: int = EXPLORE_ROUNDS
@@ -270,7 +269,7 @@ class Sweep:
         try:
             results: list[Checked] = future.result()
         except KgenError as error:
-            self.tally.lost_workers += isinstance(error, WorkerLost)
+            self.tally.lost_workers += 1
             self.store.advance(kernel.name, kernel.origin, "failed", f"{error} (while it was checked)")
             return False
         self.tally.checks += len(results)
@@ -289,7 +288,7 @@ class Sweep:
     ) -> None:
         """Time kernels on the problems they take (or on those in `only`: workload key -> names), in groups beside the pick and torch."""
         kernels = list(kernels)
-        running: dict[Future[Timed], tuple[Workload, list[Built]]] = {}
+        groups: list[tuple[Workload, list[Built]]] = []
         for workload in self.plan.workloads:
             base = self.picks[workload.key]
             todo = [
@@ -299,11 +298,25 @@ class Sweep:
                 and not self.store.has_time(kernel.name, kernel.origin, self.device.name, workload.key, stage, base)
                 and self.store.state(kernel.name, kernel.origin)[0] != "failed"
             ]
-            for at in range(0, len(todo), self.options.side):
-                group = todo[at : at + self.options.side]
+            side = self.options.side
+            groups += [(workload, todo[at : at + side]) for at in range(0, len(todo), side)]
+        self._time_groups(groups, stage, rounds)
+
+    def _time_groups(self, groups: Sequence[tuple[Workload, list[Built]]], stage: Stage, rounds: int) -> None:
+        """Keep every worker busy with the next group, until none is left or the budget is over."""
+        share = 1 - FINALS_SHARE if stage == "explore" else 1.0
+        waiting = list(reversed(groups))
+        running: dict[Future[Timed], tuple[Workload, list[Built]]] = {}
+        while waiting or running:
+            if waiting and self._left(share) <= 0:
+                self.tally.out_of_budget = True
+                waiting = []
+            while waiting and len(running) < 2 * self.farm.lanes:
+                workload, group = waiting.pop()
                 running[self._submit_times(workload, group, rounds)] = workload, group
-        for future in as_completed(running):
-            self._take_times(*running[future], future, stage, rounds)
+            if running:
+                future = next(as_completed(running))
+                self._take_times(*running.pop(future), future, stage, rounds)
 
     def _submit_times(self, workload: Workload, group: Sequence[Built], rounds: int) -> Future[Timed]:
         base = self.picks[workload.key]
@@ -320,7 +333,7 @@ class Sweep:
         try:
             found = future.result()
         except KgenError as error:
-            self.tally.lost_workers += isinstance(error, WorkerLost)
+            self.tally.lost_workers += 1
             if len(group) == 1:
                 self.store.advance(
                     group[0].name, group[0].origin, "failed", f"{error} (while it was timed on {workload})"
@@ -341,17 +354,18 @@ class Sweep:
             return  # the model's times have no spread that rounds could show
         times = self.store.times(self.device.name, "explore")
         wanted = finalists(times, self.plan.workloads, self.picks, self.options.best)
-        kernels = [
-            self._built[name] for name in {name for names in wanted.values() for name in names} if name in self._built
-        ]
-        for workload in self.plan.workloads:
-            if self._left() <= 0:
-                self.tally.out_of_budget = True
-                return
-            names = wanted.get(workload.key, set())
-            self._time_all(
-                [k for k in kernels if k.name in names], "final", self.options.final_rounds, {workload.key: names}
-            )
+        self._bring({name for names in wanted.values() for name in names})
+        kernels = [kernel for name, kernel in sorted(self._built.items()) if any(name in n for n in wanted.values())]
+        self._time_all(kernels, "final", self.options.final_rounds, wanted)
+
+    def _bring(self, names: set[str]) -> None:
+        """Build what an earlier run explored and this one has not come to: it is compiled already."""
+        points = {
+            point.name: point for point in self.plan.alive if point.name in names and point.name not in self._built
+        }
+        if points:
+            for kernel in self.farm.build([point.spec for point in points.values()]).result().built:
+                self._built[kernel.name], self._takes[kernel.name] = kernel, points[kernel.name].takes
 
     # ---- scores, time
 

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from kgen.errors import KgenError
 from kgen.sweep.records import RANK, Checked, Origin, Stage, State, Time, Timed, ratios
 
@@ -51,26 +53,23 @@ class Store:
     def __init__(self, path: Path, arch: str):
         self.path, self.arch = path, arch
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute(
-                "PRAGMA synchronous=NORMAL"
-            )  # a killed process loses nothing; a lost disk may lose the last seconds
-            self._db.execute(f"PRAGMA busy_timeout={int(_WAIT * 1000)}")
-            self._db.executescript("BEGIN IMMEDIATE;" + _TABLES + "COMMIT;")
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES('schema', ?)", (str(SCHEMA),))
-            found = self._db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            raise KgenError(
-                f"{path}: not a sweep store ({error})\n  try: another --out folder, or remove the file"
-            ) from error
+        with FileLock(f"{path}.lock"):  # SQLite does not wait while a file becomes one with a write-ahead log
+            self._db, found = _opened(path)
         if found != str(SCHEMA):
             raise KgenError(f"{path}: a store of schema {found}, this kgen has {SCHEMA}\n  try: another --out folder")
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def remember(self, key: str, value: Any) -> None:
+        """Keep a JSON value under a key, in place of an earlier one."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (key, json.dumps(value, sort_keys=True)))
+
+    def recall(self, key: str) -> Any:
+        """A value that was kept, None if there is none."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
 
     # ---- points
 
@@ -289,6 +288,20 @@ def _holder(pid: int) -> str:
     except OSError:
         return f"{pid} gone"
     return f"{pid} {stat.rpartition(')')[2].split()[19]}"
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, str]:
+    """The file as a store, made if it is not there, and its schema."""
+    db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing; a lost disk may lose the last seconds
+        db.executescript("BEGIN IMMEDIATE;" + _TABLES + "COMMIT;")
+        db.execute("INSERT OR IGNORE INTO meta VALUES('schema', ?)", (str(SCHEMA),))
+        return db, db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        words = f"{path}: not a sweep store ({error})\n  try: another --out folder, or remove the file"
+        raise KgenError(words) from error
 
 
 class _Transaction:

@@ -52,7 +52,10 @@ class Worker:
         self.started = 0
 
     def call(self, method: str, *args: Any, deadline: float) -> Any:
-        """`measurer.method(*args)` in the worker. Raises WorkerLost when it dies or is late, and what the method raised."""
+        """`measurer.method(*args)` in the worker. Raises WorkerLost when it dies or is late, and what the method raised.
+
+        After any of them the process is gone and the next call starts another: what broke a method may have broken the device for it.
+        """
         if self._process is None:
             self._start()
         try:
@@ -87,8 +90,7 @@ class Worker:
             raise self._lost(f"ended during `{what}`") from None
         if ok:
             return value
-        if what == "start":
-            self.stop()
+        self.stop()
         raise value
 
     def _lost(self, words: str) -> WorkerLost:

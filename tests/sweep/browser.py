@@ -82,7 +82,9 @@ def _unpack(home: Path) -> None:
 
 
 def _place(path: str) -> str | None:
-    return None if path.startswith(("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/lintian")) else path
+    return (
+        None if path.startswith(("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/lintian")) else path
+    )
 
 
 def _codename() -> str:

@@ -69,7 +69,9 @@ def test_the_promoted_table_passes_its_check(swept):
     assert [f for f in check(table).findings if f.severity == "error" or f.kind == "stale"] == []
     new = [row for row in table.rows if row.because.kind == "measured"]
     assert new
-    assert {"torch", *(row.use for row in new if "YTILE1_WvPrGrp8" in row.use)} == {row.use for row in new}, "torch's time does not grow"
+    assert {"torch", *(row.use for row in new if "YTILE1_WvPrGrp8" in row.use)} == {row.use for row in new}, (
+        "torch's time does not grow"
+    )
 
 
 def test_the_same_command_again_finds_all_of_it_done(swept, capsys):
@@ -128,7 +130,13 @@ def test_the_report_has_ink_where_the_plots_are(swept, tmp_path):
 
 
 def test_words_on_the_command_line_that_make_no_sense_are_refused(capsys):
-    for words in (["--budget", "soon"], ["-N", "one"], ["--search", "luck"], ["--axes", "YTIL=1"], ["--shapes", "nobody"]):
+    for words in (
+        ["--budget", "soon"],
+        ["-N", "one"],
+        ["--search", "luck"],
+        ["--axes", "YTIL=1"],
+        ["--shapes", "nobody"],
+    ):
         assert main(["sweep", "wvsplitk", "--arch", ARCH, "--plan", *words]) == 1
     assert main(["sweep", "nofamily", "--arch", ARCH, "--plan"]) == 1
     assert "unknown kernel family" in capsys.readouterr().err

@@ -181,6 +181,13 @@ def test_all_points_come_once_and_optuna_only_when_the_budget_asks():
 # ---- workers
 
 
+@hipcc
+def test_a_budget_of_nothing_times_nothing_more_than_what_was_begun(tmp_path, real_tools):
+    tally, _, _ = run(tmp_path, FakePlan(pause=0.3), SweepOptions(batch=12, side=1, budget=3.0))
+    assert tally.out_of_budget
+    assert tally.seconds < 9
+
+
 def test_a_worker_that_dies_or_is_late_is_replaced():
     worker = Worker(WorkerPlan(FakePlan(pause=30)))
     from kgen.spec.problem import GemmShape
