@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from kgen.binary.isa import category
 from kgen.errors import KgenError, SpecError
 from kgen.spec.arch import ArchFacts, arch_facts
@@ -38,6 +40,7 @@ SHARPNESS = 4  # how sharply limits meet: 1 would add them, infinity would take 
 LATENCY_US = 0.8  # of a load that misses every cache, in a busy chip; assumed for all targets
 LAUNCH_US = 2.0  # the same for every kernel, so of no weight in a ranking
 _PROBE_M = 64  # output features of a probe where a spec does not say what a round is
+ALIGNMENT = 256  # bytes; GPU allocators give at least this
 _LDS_WIDTH = 128  # bytes that a CU's LDS gives in a cycle [isa]
 
 
@@ -93,7 +96,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Terms:
-    """The limits, in microseconds, and their sum; `counts` is what they rest on."""
+    """The limits in microseconds, and the waves that the launch puts on a SIMD."""
 
     memory: float
     issue: float
@@ -174,8 +177,8 @@ class ModelMeasurer:
         facts, rates, shape = self.facts, RATES[self.facts.name], workload.shape
         tiles = ceil_div(shape.M, spec.rows_per_group)
         share = self.counts(kernel, workload, ceil_div(tiles, facts.cu) * spec.rows_per_group)
-        waves = waves_per_simd(kernel.entry, spec, facts.cu, workload)
-        groups = max(1, int(waves * facts.simds_per_cu // max(1, spec.threads // facts.wave)))
+        waves = max(1, spec.threads // facts.wave)
+        groups = max(1, int(waves_per_simd(kernel.entry, spec, facts.cu, workload) * facts.simds_per_cu // waves))
         resident = min(groups, spec.groups_per_cu) if spec.persistent else groups
         rounds = ceil_div(tiles, facts.cu * resident)
         trips = rounds * ceil_div(ceil_div(shape.K, getattr(spec, "shards", lambda _: 1)(shape)), spec.step)
@@ -190,7 +193,7 @@ class ModelMeasurer:
             lines=share.lines64 * 64 / rates.line_bytes * cycle_us,
             serial=trips * LATENCY_US,
             start=LAUNCH_US + (LATENCY_US if share.of("barrier") else 0.0),
-            waves=waves,
+            waves=resident * waves / facts.simds_per_cu,
         )
 
     def counts(self, kernel: Built, workload: Workload, rows: int) -> Counts:
@@ -244,7 +247,7 @@ class _Counting(EmulatedDevice):
 
 
 class _CountingModule:
-    """A module of the emulator whose launches count mnemonics."""
+    """A module of the emulator whose launches count mnemonics, on buffers that begin where a GPU's allocations do."""
 
     def __init__(self, module: Any, device: _Counting):
         self._module, self._device = module, device
@@ -253,9 +256,24 @@ class _CountingModule:
         return getattr(self._module, name)
 
     def run(self, kernel: str, grid: Any, block: Any, args: Any, lds: int, options: Any) -> Any:
-        stats = self._module.run(kernel, grid, block, args, lds, replace(options, count_ops=options.count_memory))
+        placed = [_aligned(arg) if isinstance(arg, np.ndarray) else arg for arg in args]
+        counting = replace(options, count_ops=options.count_memory)
+        stats = self._module.run(kernel, grid, block, placed, lds, counting)
+        for arg, copy in zip(args, placed, strict=True):
+            if copy is not arg and arg.flags.writeable:
+                arg[...] = copy
         self._device.ops = stats.ops
         return stats
+
+
+def _aligned(array: Any) -> Any:
+    """A copy at a multiple of ALIGNMENT bytes: where a row begins in a cache line decides how many lines it touches."""
+    space = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    start = -space.ctypes.data % ALIGNMENT
+    copy = space[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    copy.flags.writeable = array.flags.writeable
+    return copy
 
 
 def _lds_passes(spec: Any, facts: ArchFacts) -> float:
