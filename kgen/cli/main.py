@@ -26,7 +26,7 @@ EXTRAS = {
     "torch": "torch",
     "numpy": "emu",
     "tinygrad": "emu",
-    "safetensors": "demo",
+    "safetensors": "pack",
     "hip": "hip",
     "cuda": "cuda",
     "optuna": "sweep",
@@ -47,6 +47,7 @@ COMMANDS = (
     "emu",
     "doctor",
     "toolchain",
+    "pack",
     "spec",
     "shapes",
 )

@@ -25,3 +25,21 @@ class GemmShape:
     M: int
     N: int
     K: int
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """What kernels are compiled for besides type and sizes, by name: the family's `traits`, in that order."""
+        return {}
+
+
+@dataclass(frozen=True)
+class W4Shape(GemmShape):
+    """The same on 4-bit weights: GROUP_SIZE elements of K share a scale, and with HAS_ZP a zero point."""
+
+    GROUP_SIZE: int = 128
+    HAS_ZP: bool = False
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """GROUP_SIZE and HAS_ZP."""
+        return {"GROUP_SIZE": self.GROUP_SIZE, "HAS_ZP": self.HAS_ZP}

@@ -6,11 +6,12 @@ from kgen.errors import Problem, SpecError
 from kgen.spec.base import KernelSpec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.spec.wvsplitkq import WvSplitKQSpec
 from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
 FAMILIES: dict[str, type[KernelSpec]] = {
-    cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec)
+    cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec, WvSplitKInt4Spec)
 }
 
 

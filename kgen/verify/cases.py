@@ -1,6 +1,6 @@
-"""Deterministic cases: sizes that go wrong, and data that shows it.
+"""Deterministic cases: sizes that go wrong, and kinds of data that show it.
 
-A case is a few numbers; `operands` makes the same bytes from it anywhere. Every kernel gets sizes from its own tile, slab and window, so
+A case is a few numbers; its data (`kgen.verify.dense`, `kgen.verify.int4`) is the same bytes anywhere. Every kernel gets sizes from its own tile, slab and window, so
 that each loop runs not at all, once, several times and with a remainder. What a kernel can take is asked of `spec.fits`, nowhere else.
 """
 
@@ -9,21 +9,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-
-from kgen.spec.base import Dtype, KernelSpec
+from kgen.spec.base import KernelSpec
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 from kgen.verify.accuracy import Accumulation, fp32_accumulation
-from kgen.verify.elements import POISON, Bits, Doubles, Element, from_bits, nan_of, to_bits
 
 Level = Literal["quick", "full"]
 Bias = Literal["none", "M", "NM"]
 Values = Literal["normal", "hot", "sparse", "zeros", "nan"]
 
-HOT_SHARE, HOT_SCALE = 0.1, 30.0  # mixed scale: a tenth of the channels is 30 times as loud
 
 
 @dataclass(frozen=True)
@@ -50,105 +46,6 @@ class Case:
         pads = [f"{n} +{p}" for n, p in (("weight", self.weight_pad), ("act", self.act_pad)) if p]
         parts = [f"M{self.shape.M} N{self.shape.N} K{self.shape.K}", self.values, f"bias {self.bias}", *pads]
         return f"{self.words}: " + ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class Operands:
-    """What a launch needs, as bit patterns. Buffers end with the last element of their last row: no byte too many is mapped.
-
-    weight [M, K] and act [N, K] with row strides in elements; bias None, [M] (bias_stride 0) or [N, M]; padding columns hold NaN.
-    reference and magnitude: [N, M] exact result and sum of absolute products, see kgen.verify.accuracy. `expected`: the exact bits,
-    where zero inputs leave no room.
-    """
-
-    weight: Any
-    act: Any
-    bias: Bits | None
-    weight_stride: int
-    act_stride: int
-    bias_stride: int
-    reference: Doubles
-    magnitude: Doubles
-    expected: Bits | None
-    weight_scale: float = 1.0
-    act_scale: float = 1.0
-
-
-def operands(case: Case, dtype: Dtype, element: Element | None = None) -> Operands:
-    """The data of a case: the same for the same case and types; paddings and CU count do not change any value.
-
-    dtype of out and bias; element of weight and act (default: dtype), with a scale each where it has 8 bits.
-    """
-    element = element or dtype
-    shape = case.shape
-    rng = np.random.default_rng([case.seed, shape.M, shape.N, shape.K])
-    act = rng.standard_normal((shape.N, shape.K), np.float32)
-    weight = rng.standard_normal((shape.M, shape.K), np.float32)
-    bias_rows = {"none": None, "M": 1, "NM": shape.N}[case.bias]
-    bias = None if bias_rows is None else to_bits(4 * rng.standard_normal((bias_rows, shape.M), np.float32), dtype)
-    if case.values == "hot":
-        act *= np.where(rng.random(shape.K) < HOT_SHARE, HOT_SCALE, 1.0).astype(np.float32)
-    elif case.values == "sparse":
-        act = np.maximum(act, 0)
-    elif case.values == "zeros":
-        act[:] = 0
-    if (row := case.nan_row) is not None:
-        act[row, int(rng.integers(shape.K))] = np.nan
-    act_bits, weight_bits = to_bits(act, element), to_bits(weight, element)
-    scales = (1.0, 1.0) if element == dtype else (0.0625 * 1.25, 0.75)  # exact in fp32, and so is their product
-    product, size = _exact(act_bits, weight_bits, element)
-    added = 0.0 if bias is None else from_bits(bias, dtype)
-    reference = product * (scales[0] * scales[1]) + added
-    magnitude = size * (scales[0] * scales[1]) + np.abs(added)
-    expected = None
-    if case.values == "zeros":
-        expected = (
-            np.zeros((shape.N, shape.M), np.uint16) if bias is None else np.broadcast_to(bias, (shape.N, shape.M))
-        )
-    return Operands(
-        weight=_pad(weight_bits, case.weight_pad, element),
-        act=_pad(act_bits, case.act_pad, element),
-        bias=None if bias is None else _pad(bias, case.bias_pad, dtype),
-        weight_stride=shape.K + case.weight_pad,
-        act_stride=shape.K + case.act_pad,
-        bias_stride=shape.M + case.bias_pad if case.bias == "NM" else 0,
-        reference=reference,
-        magnitude=magnitude,
-        expected=expected,
-        weight_scale=scales[0],
-        act_scale=scales[1],
-    )
-
-
-def other_rows(case: Case, data: Operands) -> Operands:
-    """The same problem with the last activation row moved to the front and all others replaced.
-
-    Where no row's result depends on its place or on its neighbours, the first output row must be the old last one, bit for bit; the case's
-    bias must be the same for all rows. `reference` and `magnitude` are the old ones.
-    """
-    assert case.bias != "NM", "the bias would move too"
-    shape, stride = case.shape, data.act_stride
-    rng = np.random.default_rng(case.seed + 1)
-    wide = data.act.dtype == np.uint16
-    rows = np.full((shape.N, stride), POISON if wide else 0, data.act.dtype)
-    noise = HOT_SCALE * rng.standard_normal((shape.N, shape.K), np.float32)
-    # Any finite patterns do: as bf16 those of fp16 are of mixed size, and FNUZ knows those of e4m3fn.
-    rows[:, : shape.K] = to_bits(noise, "fp16" if wide else "e4m3fn")
-    rows[0, : shape.K] = data.act[(shape.N - 1) * stride :]
-    return replace(data, act=rows.reshape(-1)[: data.act.size].copy())
-
-
-def _exact(act: Any, weight: Any, element: Element) -> tuple[Doubles, Doubles]:
-    a, w = from_bits(act, element), from_bits(weight, element)
-    return a @ w.T, np.abs(a) @ np.abs(w).T
-
-
-def _pad(rows: Any, extra: int, element: Element) -> Any:
-    """Rows with `extra` NaN elements between them, flat; none after the last."""
-    out = np.full((rows.shape[0], rows.shape[1] + extra), nan_of(element), rows.dtype)
-    out[:, : rows.shape[1]] = rows
-    flat = out.reshape(-1)
-    return flat[: flat.size - extra].copy()
 
 
 def accumulation(spec: KernelSpec, shape: GemmShape) -> Accumulation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,7 @@ from kgen.runtime.arguments import ArgumentLayout
 from kgen.spec.arch import arch_facts
 from kgen.spec.base import KernelSpec, Launch
 from kgen.spec.problem import GemmShape
-from kgen.verify.cases import Operands
+from kgen.verify.data import Data
 from kgen.verify.elements import NAN_FP8, POISON, Bits
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _GUARDS = {1: NAN_FP8["e4m3fn"], 2: POISON, 4: 0x7FE17FE1}  # a NaN of each width, in bytes
 GUARD = 512  # elements of NaN around every buffer on a GPU
-OTHER_ORDER = "random:1"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class Ran:
-    """One launch's output [N, M]; wave instructions and traffic where they were counted."""
+    """One launch's output; wave instructions and traffic where they were counted."""
 
     out: Bits
     instructions: int | None = None
@@ -62,7 +62,7 @@ class CheckDevice(Protocol):
         """A kernel ready to run."""
 
     def run(
-        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Operands, options: CheckOptions, order: str
+        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Data, options: CheckOptions, order: str
     ) -> Ran:
         """One launch on fresh memory; `order` is the emulator's schedule. Raises LaunchError when the kernel does not end well."""
 
@@ -85,19 +85,18 @@ class EmulatedDevice:
         return spec, Module(image, name=spec.name)
 
     def run(
-        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Operands, options: CheckOptions, order: str
+        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Data, options: CheckOptions, order: str
     ) -> Ran:
         """One launch on one core (kernels are what runs side by side); inputs are read-only."""
         from kgen.emu import Options
 
         spec, module = kernel
-        out = np.full((shape.N, shape.M), POISON, np.uint16)
-        values: dict[str, Any] = {"weight": data.weight, "act": data.act, "bias": data.bias}
+        out = np.full(data.out_shape, POISON, np.uint16)
+        values: dict[str, Any] = data.arrays()
         for array in values.values():
             if array is not None:
                 array.flags.writeable = False  # a store there is a fault
         values |= {"out": out, **_values(spec, shape, data, geometry), **_workspace(spec, shape)}
-        values |= {name: np.array([value], np.float32) for name, value in _scales(data).items()}
         watch: dict[str, Any] = {} if options.poison is None else {"poison": options.poison}
         stats = module.run(
             spec.name,
@@ -138,15 +137,14 @@ class GpuDevice:
         return spec, self.driver.load(image, spec.name)
 
     def run(
-        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Operands, options: CheckOptions, order: str
+        self, kernel: Any, geometry: Launch, shape: GemmShape, data: Data, options: CheckOptions, order: str
     ) -> Ran:
         """One launch on the current stream, waited for."""
         spec, module = kernel
         function = self.driver.function(module, spec.name, geometry.lds_bytes)
         layout = ArgumentLayout(spec.args)
-        host = {"weight": data.weight, "act": data.act, "bias": data.bias}
-        host["out"] = np.full(shape.N * shape.M, POISON, np.uint16)
-        host |= {name: np.array([value], np.float32) for name, value in _scales(data).items()}
+        host = data.arrays()
+        host["out"] = np.full(math.prod(data.out_shape), POISON, np.uint16)
         scratch = _workspace(spec, shape)
         host |= scratch
         buffers = {name: None if array is None else self._upload(array) for name, array in host.items()}
@@ -158,7 +156,7 @@ class GpuDevice:
         launch(self.driver.stream(), tuple(values[arg.name] for arg in spec.args), tensors)
         out = self._download(buffers["out"], spec.name).view(np.uint16)
         _require_rearmed(spec, {name: self._download(buffers[name], spec.name) for name in scratch})
-        return Ran(out.reshape(shape.N, shape.M))
+        return Ran(out.reshape(data.out_shape))
 
     def _upload(self, data: Any) -> tuple[Any, int]:
         """(tensor, elements of guard before the data). The data starts at a multiple of 16 bytes and the tensor ends at one of 512."""
@@ -182,11 +180,6 @@ class GpuDevice:
         return whole[front:end]
 
 
-def _scales(data: Operands) -> dict[str, float]:
-    """The per-tensor scales by argument name; families without them do not ask."""
-    return {"weight_scale": data.weight_scale, "act_scale": data.act_scale}
-
-
 def _workspace(spec: Any, shape: GemmShape) -> dict[str, Any]:
     """Scratch memory by argument name, as a kernel may find it: counters zero, sums NaN unless atomics add to them."""
     need = spec.workspace(shape)
@@ -204,15 +197,9 @@ def _require_rearmed(spec: Any, scratch: dict[str, Any]) -> None:
             raise LaunchError(f"{spec.name}: {name} of the workspace is not zero after the launch")
 
 
-def _values(spec: Any, shape: GemmShape, data: Operands, geometry: Launch) -> dict[str, int]:
+def _values(spec: Any, shape: GemmShape, data: Data, geometry: Launch) -> dict[str, int]:
     """The scalar arguments by name."""
-    return {
-        "M": shape.M,
-        "K": shape.K,
-        "weight_stride": data.weight_stride,
-        "act_stride": data.act_stride,
-        "bias_stride": data.bias_stride,
-        "rows": shape.N,
-        "shards": spec.shards(shape),
-        "groups": geometry.grid[0],
-    }
+    sizes = {"M": shape.M, "K": shape.K, "rows": shape.N, "groups": geometry.grid[0]}
+    if hasattr(spec, "shards"):
+        sizes["shards"] = spec.shards(shape)
+    return sizes | data.sizes()

@@ -17,8 +17,10 @@ import numpy as np
 
 from kgen.spec.base import KernelSpec
 from kgen.verify.accuracy import Verdict, judge_exact
-from kgen.verify.cases import Case, Operands, cases, operands
-from kgen.verify.devices import OTHER_ORDER, CheckDevice, CheckOptions, GpuDevice
+from kgen.verify.cases import Case
+from kgen.verify.data import OTHER_ORDER, Data
+from kgen.verify.devices import CheckDevice, CheckOptions, GpuDevice
+from kgen.verify.kinds import kind_of
 
 RUNS = 10
 BESIDE = 2  # threads of other work
@@ -42,10 +44,10 @@ def judge_repeats(
 
     Raises what the runs raise; a failure of the other work is raised too, after it has ended.
     """
-    chosen = case or cases(spec)[0]
+    chosen = case or kind_of(spec).cases(spec, "quick")[0]
     options = options or CheckOptions(races=False)  # what is watched is not timing, and is watched elsewhere
     kernel = device.load(spec, image)
-    data = operands(chosen, spec.dtype, getattr(spec, "element", None))
+    data = kind_of(spec).data(spec, chosen)
     with _Beside(spec, device, kernel, chosen, options, beside) as other:
         other.wait_until_running()
         outs = [_run(spec, device, kernel, chosen, data, options) for _ in range(runs)]
@@ -90,7 +92,7 @@ class _Beside:
     def _work(self, spec: KernelSpec, device: CheckDevice, kernel: Any, case: Case, options: CheckOptions) -> None:
         started = False
         try:
-            data = operands(case, spec.dtype, getattr(spec, "element", None))
+            data = kind_of(spec).data(spec, case)
             with _own_stream(device):
                 for order in itertools.cycle((OTHER_ORDER, "linear")):
                     if not started:
@@ -122,7 +124,7 @@ def _run(
     device: CheckDevice,
     kernel: Any,
     case: Case,
-    data: Operands,
+    data: Data,
     options: CheckOptions,
     order: str = "linear",
 ) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from kgen.errors import KgenError, WrongArchError
 from kgen.spec.base import KernelSpec
 from kgen.spec.registry import family_class
 from kgen.verify.accuracy import Verdict, judge, judge_exact
-from kgen.verify.cases import Case, Level, Operands, accumulation, cases, operands, other_rows
-from kgen.verify.devices import OTHER_ORDER, CheckDevice, CheckOptions, Ran
+from kgen.verify.cases import Case, Level
+from kgen.verify.data import Data
+from kgen.verify.devices import CheckDevice, CheckOptions, Ran
+from kgen.verify.kinds import kind_of
 from kgen.verify.repeat import judge_repeats, promises_same_bits
 
 Progress = Callable[[int, int, str], None]
@@ -68,7 +70,7 @@ def check_kernel(
     if spec.arch != device.arch:
         raise WrongArchError(f"{spec.name} is built for {spec.arch}; {device.name} runs {device.arch}")
     check = _Check(spec, device, device.load(spec, image), options)
-    todo = list(cases(spec) if chosen is None else chosen)
+    todo = list(kind_of(spec).cases(spec, "quick") if chosen is None else chosen)
     out = [check.judged(case) for case in todo]
     if options.bits and todo and spec.same_bits:
         out += check.bits(todo[0])
@@ -107,7 +109,7 @@ def _check_entry(
     try:
         spec = family_class(entry.family).checked(entry.spec, where=entry.name)
         image = entry.image(folder)
-        found = check_kernel(spec, image, device, cases(spec, level), options)
+        found = check_kernel(spec, image, device, kind_of(spec).cases(spec, level), options)
         return [*found, _repeated(spec, image, device)] if level == "full" and promises_same_bits(spec) else found
     except WrongArchError:
         raise
@@ -118,7 +120,7 @@ def _check_entry(
 def _repeated(spec: KernelSpec, image: bytes, device: CheckDevice) -> CaseResult:
     """The kernel's first case ten times beside other work."""
     check = _Check(spec, device, None, DEFAULT)
-    case = cases(spec)[0]
+    case = kind_of(spec).cases(spec, "quick")[0]
     return check.result(case, "same bits beside other work", judge_repeats(spec, image, device, case))
 
 
@@ -127,13 +129,11 @@ class _Check:
 
     def __init__(self, spec: KernelSpec, device: CheckDevice, kernel: Any, options: CheckOptions):
         self.spec, self.device, self.kernel, self.options = spec, device, kernel, options
-
-    def _data(self, case: Case) -> Operands:
-        return operands(case, self.spec.dtype, getattr(self.spec, "element", None))
+        self.kind = kind_of(spec)
 
     def judged(self, case: Case) -> CaseResult:
         """One case by the accuracy rules; zero inputs by equality."""
-        data = self._data(case)
+        data = self.kind.data(self.spec, case)
         try:
             ran = self._run(case, data)
         except KgenError as error:
@@ -141,33 +141,25 @@ class _Check:
         if data.expected is not None:
             verdict = judge_exact(ran.out, data.expected, self.spec.dtype)
         else:
-            model = accumulation(self.spec, case.shape)
+            model = self.kind.accumulation(self.spec, case.shape)
             verdict = judge(ran.out, data.reference, data.magnitude, self.spec.dtype, model)
         return self.result(case, case.title(), verdict, ran)
 
     def bits(self, case: Case) -> list[CaseResult]:
-        """The same sums must give the same bits: in another order of waves, without padding, and with other rows beside."""
-        data, dtype = self._data(case), self.spec.dtype
-        bare = replace(case, weight_pad=0, act_pad=0, bias_pad=0)
-        runs: list[tuple[str, Operands, str]] = [
-            ("same bits in another order", data, OTHER_ORDER),
-            ("same bits without padding", self._data(bare), "linear"),
-        ]
-        if case.shape.N > 1:
-            runs.append(("same bits beside other rows", other_rows(case, data), "linear"))
+        """The same sums must give the same bits, in every way that the kind knows."""
+        data, dtype = self.kind.data(self.spec, case), self.spec.dtype
         out = []
         try:
             first = self._run(case, data).out
-            for words, changed, order in runs:
-                ran = self._run(case, changed, order)
-                last = words.endswith("rows")
-                verdict = judge_exact(ran.out[:1], first[-1:], dtype) if last else judge_exact(ran.out, first, dtype)
-                out.append(self.result(case, words, verdict, ran))
+            for variant in self.kind.variants(self.spec, case, data):
+                ran = self._run(case, variant.data, variant.order)
+                verdict = judge_exact(ran.out[variant.ours], first[variant.theirs], dtype)
+                out.append(self.result(case, variant.words, verdict, ran))
         except KgenError as error:
             out.append(self.result(case, "same bits", Verdict(False, math.nan, math.nan, math.nan, str(error))))
         return out
 
-    def _run(self, case: Case, data: Operands, order: str = "linear") -> Ran:
+    def _run(self, case: Case, data: Data, order: str = "linear") -> Ran:
         geometry = self.spec.launch(case.shape, case.cu or self.device.cu)
         return self.device.run(self.kernel, geometry, case.shape, data, self.options, order)
 

@@ -11,7 +11,8 @@ from kgen.emu import Module, Options
 from kgen.spec.problem import GemmShape
 from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 from kgen.verify.accuracy import judge
-from kgen.verify.cases import Case, accumulation, operands
+from kgen.verify.cases import Case, accumulation
+from kgen.verify.dense import operands
 from tests.kernels.built import AMD, of_family
 
 pytestmark = pytest.mark.hipcc

@@ -10,7 +10,8 @@ import pytest
 from kgen.spec.problem import GemmShape, ceil_div
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
-from kgen.verify.cases import Case, cases, operands, other_rows
+from kgen.verify.cases import Case, cases
+from kgen.verify.dense import operands, other_rows
 from kgen.verify.elements import POISON, from_bits
 
 SPECS = [spec for spec in load_set("parameters", ["gfx1151", "gfx942"]) if isinstance(spec, WvSplitKSpec)]

@@ -1,0 +1,194 @@
+"""What the families share that multiply by 4-bit integer weights: groups, zero points, how codes become numbers, the layout of a lane's work.
+
+weight value = (q - z) * scale, q in 0..15; a scale and a zero point serve GROUP_SIZE consecutive K of one row; without zero points z is 8. The
+layout is in docs/wvsplitk_int4.md; kgen.ops.pack makes it from checkpoints.
+
+On RDNA all lanes of a wave work on one row at a time and split K (`lane_rows` 1). Where the matrix instruction multiplies 16 weight rows at
+once (CDNA, NVIDIA), 16 rows lie side by side in a wave, four lanes of each row split K, and the columns of the tile that activation rows do not
+need serve to keep the groups of a slab apart: column n * GROUPS + g sums group g of activation row n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from kgen.errors import Problem
+from kgen.spec.arch import ArchFacts
+from kgen.spec.base import KernelSpec, rule
+from kgen.spec.problem import GemmShape, W4Shape, ceil_div
+
+Dequant = Literal["scalar", "magic", "finite", "truncate", "actsum"]
+GROUP_SIZES = (32, 64, 128)
+WORD = 8  # codes of one 32-bit word
+_SGPRS = 31
+_UNROLLED = 2048
+MATRIX_ROWS = 16  # weight rows of one matrix instruction
+# Added to a code by the exponent trick: the first number of the binade in which codes are neighbours.
+OFFSET = {"bf16": 128, "fp16": 64}
+
+
+class W4Spec(KernelSpec):
+    """What int4 families derive from their parameters; each declares the fields named here in the place that they have in its names."""
+
+    shape: ClassVar[type[GemmShape]] = W4Shape
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {"GROUP_SIZE": GROUP_SIZES, "HAS_ZP": (False, True)}
+
+    if TYPE_CHECKING:
+        N: int
+        THRDS: int
+        YTILE: int
+        WvPrGrp: int
+        A_CHUNK: int
+        UNRL: int
+        GrpsPerCU: int
+        GROUP_SIZE: int
+        HAS_ZP: bool
+        DEQUANT: Dequant
+        STAGING: str
+
+    # ---- how a wave is laid over rows and K
+
+    @property
+    def matrix(self) -> bool:
+        """Whether the matrix instruction multiplies."""
+        return not self.facts.matrix.startswith("wmma")
+
+    @property
+    def lane_rows(self) -> int:
+        """Weight rows side by side in a wave."""
+        return MATRIX_ROWS if self.matrix else 1
+
+    @property
+    def rows_of_lane(self) -> int:
+        """Rows of those that one lane holds: 2 where a warp of 32 lanes brings 16 rows with 4 lanes each."""
+        return max(1, self.lane_rows * self.k_lanes // self.facts.wave)
+
+    @property
+    def k_lanes(self) -> int:
+        """Lanes that share a row and split K."""
+        return 4 if self.matrix else self.facts.wave
+
+    @property
+    def columns(self) -> int:
+        """Columns of a tile of sums."""
+        return 1 if not self.matrix else 8 if self.facts.vendor == "nvidia" else 16
+
+    @property
+    def slab(self) -> int:
+        """K elements that the lanes of a row cover with one chunk each."""
+        return self.k_lanes * self.A_CHUNK
+
+    @property
+    def step(self) -> int:
+        """K elements of one trip of the main loop, of one wave."""
+        return self.slab * self.UNRL
+
+    @property
+    def whole_slabs(self) -> bool:
+        """Whether K, which is whole groups, is always whole slabs."""
+        return self.GROUP_SIZE % self.slab == 0
+
+    @property
+    def groups_of_slab(self) -> int:
+        """Groups that meet in one matrix instruction."""
+        return max(1, self.slab // self.GROUP_SIZE) if self.matrix else 1
+
+    @property
+    def row_tiles(self) -> int:
+        """Accumulator tiles along M, each `lane_rows` rows."""
+        return self.YTILE // self.lane_rows
+
+    @property
+    def column_tiles(self) -> int:
+        """Accumulator tiles along N."""
+        return ceil_div(self.N * self.groups_of_slab, self.columns) if self.matrix else self.N
+
+    @property
+    def words(self) -> int:
+        """32-bit words of a chunk."""
+        return self.A_CHUNK // WORD
+
+    # ---- registers of a lane
+
+    @property
+    def from_memory(self) -> bool:
+        """Whether a lane loads activations from memory beside the weights."""
+        return self.STAGING in ("global", "prefix")
+
+    @property
+    def act_vgprs(self) -> int:
+        """Registers for activations: of a trip where they come from memory, else of a word or two."""
+        if self.from_memory:
+            return 4 * self.words * self.column_tiles * self.UNRL
+        return 8 * self.column_tiles if self.matrix else 4 * self.N
+
+    @property
+    def scale_vgprs(self) -> int:
+        """Registers for scales and zero points of a trip."""
+        kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 1
+        return self.UNRL * self.row_tiles * kept * (2 if self.HAS_ZP else 1)
+
+    @property
+    def decode_vgprs(self) -> int:
+        """Registers for decoded pairs and what making them takes; bf16 has no packed arithmetic on AMD."""
+        ways = {"actsum": 4, "magic": 8, "truncate": 8, "finite": 8, "scalar": 8}
+        emulated = self.facts.vendor == "amd" and self.dtype == "bf16" and self.DEQUANT in ("magic", "scalar")
+        return ways[self.DEQUANT] * (2 if emulated else 1) * self.rows_of_lane * self.row_tiles
+
+    @property
+    def weight_vgprs(self) -> int:
+        """Registers for the codes of one trip; on RDNA the next ones are already being fetched into others."""
+        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words * (1 if self.matrix else 2)
+
+    @property
+    def sum_vgprs(self) -> int:
+        """Registers for sums: of the group at hand and of the row."""
+        per_tile = 4 if self.matrix else 1
+        return 2 * per_tile * self.row_tiles * self.column_tiles
+
+    # ---- rules
+
+    @rule
+    def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
+        if self.YTILE % self.lane_rows == 0:
+            return None
+        allowed = f"a multiple of {self.lane_rows} on {arch.name}, whose matrix instruction takes {self.lane_rows} rows at once"
+        return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {self.lane_rows}")
+
+    @rule
+    def trip_fits_registers(self, arch: ArchFacts) -> Problem | None:
+        """An estimate that errs on the large side; machine code is checked for spills in the tests."""
+        lanes = arch.simds_per_cu * arch.wave
+        resident = max(self.THRDS * self.WvPrGrp * self.GrpsPerCU, lanes)
+        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // resident) - 24  # addresses and loop state
+        used = self.weight_vgprs + self.scale_vgprs + self.act_vgprs + self.decode_vgprs + self.sum_vgprs
+        if used <= limit:
+            return None
+        found = (
+            f"{self.weight_vgprs} code + {self.scale_vgprs} scale + {self.act_vgprs} activation + {self.decode_vgprs} decoded + "
+            f"{self.sum_vgprs} sum registers per lane = {used}"
+        )
+        allowed = f"at most {limit} on {arch.name} with {self.THRDS * self.WvPrGrp * self.GrpsPerCU} work-items on a CU"
+        return Problem(
+            ("YTILE", "UNRL", "A_CHUNK", "N"), found, allowed, "lower UNRL first; it costs the least bandwidth"
+        )
+
+    @rule
+    def addresses_fit_scalars(self, arch: ArchFacts) -> Problem | None:
+        """Where lanes work on one row, each row's addresses are scalar registers: two for codes, two for scales, three with zero points."""
+        if self.matrix:
+            return None
+        used = self.YTILE * (7 if self.HAS_ZP else 4) + (2 * self.N if self.from_memory else 0)
+        if used <= _SGPRS:
+            return None
+        found = f"{used} scalar registers for the addresses of {self.YTILE} rows"
+        return Problem(("YTILE", "HAS_ZP", "N"), found, f"at most {_SGPRS} on {arch.name}", "lower YTILE")
+
+    @rule
+    def trip_is_unrolled(self, arch: ArchFacts) -> Problem | None:
+        """Above this the compiler stops unrolling a trip, and its arrays move to memory."""
+        macs = self.A_CHUNK * self.UNRL * self.YTILE // self.lane_rows * (self.column_tiles if self.matrix else self.N)
+        if macs <= _UNROLLED:
+            return None
+        return Problem(("A_CHUNK", "UNRL", "YTILE", "N"), f"{macs} multiply-adds in a trip", f"at most {_UNROLLED}", "lower UNRL")

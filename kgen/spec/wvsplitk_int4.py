@@ -1,0 +1,227 @@
+"""wvsplitk_int4: a skinny GEMM on 4-bit integer weights with 16-bit activations (W4A16), for 1 to 8 activation rows.
+
+    out[N, M] = act[N, K] @ ((q[M, K] - z[M, K / GROUP_SIZE]) * scale[M, K / GROUP_SIZE]).T + bias
+
+M counts output features (weight rows), N activation rows, K the reduction. Codes are read once, 4 to 16 bytes a lane; activations come from
+LDS. Each wave multiplies exact codes (DEQUANT says how they become numbers) with fp32 sums over at most a group, applies the group's scale
+to the sum, and adds groups in fp32; one rounding to dtype at the end. The order of additions depends on the spec alone.
+
+Layouts are those of kgen.ops.pack: eight codes of consecutive K in a word, in the order 0 2 4 6 1 3 5 7; zero points eight rows to a word.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, get_args
+
+from kgen.errors import Problem
+from kgen.spec.arch import ArchFacts
+from kgen.spec.base import Arg, Param, layout_args, rule
+from kgen.spec.linear import LinearSpec
+from kgen.spec.problem import GemmShape, ceil_div
+from kgen.spec.w4 import GROUP_SIZES, OFFSET, Dequant, W4Spec
+
+Staging = Literal["lds", "window", "prefix", "global", "wave"]
+
+_WINDOW_BYTES = 16 * 1024  # LDS of a window: small enough that four groups share a CU's 64 KiB
+_PREFIX_BYTES = 32 * 1024
+_ARGS = layout_args(
+    ("const u32*", "codes"),
+    ("const T*", "scales"),
+    ("const u32*", "zeros"),
+    ("const T*", "act"),
+    ("const T*", "bias"),
+    ("T*", "out"),
+    ("u32", "M"),
+    ("u32", "K"),
+    ("u32", "code_stride"),
+    ("u32", "scale_stride"),
+    ("u32", "zero_stride"),
+    ("u32", "act_stride"),
+    ("u32", "bias_stride"),
+    ("u32", "groups"),
+)
+
+
+class WvSplitKInt4Spec(W4Spec, LinearSpec):
+    """Parameters of one wvsplitk_int4 kernel; see the module's docstring for the mathematics and docs/wvsplitk_int4.md for layouts."""
+
+    family: ClassVar[str] = "wvsplitk_int4"
+    template: ClassVar[str] = "wvsplitk_int4.hip.jinja"
+
+    N: int = Param(1, ge=1, le=8, doc="activation rows")
+    THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
+    YTILE: int = Param(2, among=(1, 2, 3, 4, 6, 8, 16, 32), doc="weight rows one wave works on at once")
+    WvPrGrp: int = Param(16, ge=1, le=32, doc="waves per work-group; they share the staged activations")
+    K_WAVES: int = Param(1, among=(1, 2, 4, 8, 16, 32), doc="waves of a group that share the K of their rows; the others have rows of their own")
+    A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
+    UNRL: int = Param(2, among=(1, 2, 4, 8), doc="chunks in flight per weight row and lane")
+    GrpsPerCU: int = Param(
+        1, among=(1, 2, 3, 4, 6, 8), doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+    )
+    GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
+    HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
+    DEQUANT: Dequant = Param("magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact")
+    STAGING: Staging = Param(
+        "lds",
+        among=get_args(Staging),
+        doc="activations: whole in LDS, a window of K, the first part of K and the rest from memory, all "
+        "from memory, or from LDS of each wave's own",
+    )
+    K: int | None = Param(
+        None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
+    )
+
+    # ---- derived
+
+    @property
+    def piece(self) -> int:
+        """K comes in whole groups, and a padded row in whole 16 bytes of codes; both are multiples of this."""
+        return self.GROUP_SIZE
+
+    @property
+    def fixed_k(self) -> int | None:
+        return self.K
+
+    @property
+    def offset(self) -> int:
+        """What the exponent trick adds to a code."""
+        return OFFSET[self.dtype]
+
+    @property
+    def rows_per_wave(self) -> int:
+        return self.YTILE
+
+    @property
+    def rows_per_group(self) -> int:
+        return self.WvPrGrp // self.K_WAVES * self.YTILE
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
+        return self.K_WAVES > 1 or self.matrix
+
+    @property
+    def slab_bytes(self) -> int:
+        """LDS bytes of a staged slab: the activations, and the sum of each chunk where DEQUANT needs it."""
+        return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
+
+    @property
+    def window(self) -> int | None:
+        """K elements of a window: whole trips of all waves that share K, as many as fit, at least one."""
+        if self.STAGING != "window":
+            return None
+        trip = self.UNRL * self.K_WAVES
+        return max(1, _WINDOW_BYTES // (self.slab_bytes * trip)) * trip * self.slab
+
+    @property
+    def prefix(self) -> int | None:
+        """K elements that LDS holds with STAGING prefix."""
+        trip = self.UNRL * self.K_WAVES
+        return max(1, _PREFIX_BYTES // (self.slab_bytes * trip)) * trip * self.slab if self.STAGING == "prefix" else None
+
+    @property
+    def exchange_bytes(self) -> int:
+        """LDS in which the waves' sums meet, twice."""
+        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
+
+    @property
+    def static_lds(self) -> int:
+        """LDS bytes known at compile time."""
+        if self.STAGING == "wave":
+            return self.exchange_bytes + self.WvPrGrp * self.UNRL * self.slab_bytes
+        staged = 0 if self.STAGING == "global" else self.window or self.prefix or self.K or 0
+        return self.exchange_bytes + ceil_div(staged, self.slab) * self.slab_bytes
+
+    # ---- rules
+
+    @rule
+    def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
+        if self.WvPrGrp % self.K_WAVES == 0:
+            return None
+        return Problem(("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1")
+
+    @rule
+    def sums_are_staged(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING in ("lds", "window") or self.DEQUANT != "actsum" or not self.matrix:
+            return None
+        return Problem(("STAGING", "DEQUANT"), f"{self.STAGING} with actsum", f"sums of all activations in LDS on {arch.name}", "DEQUANT = magic, or STAGING = window")
+
+    @rule
+    def lanes_share_activations(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or self.matrix:
+            return None
+        found = f"every lane on {arch.name} multiplies a part of K of its own"
+        return Problem(("STAGING",), f"wave: {found}", "lds, window, prefix or global", "STAGING = global")
+
+    @rule
+    def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
+        if self.static_lds <= arch.static_lds:
+            return None
+        what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums"
+        return Problem(("STAGING", "K", "N", "WvPrGrp"), what, f"at most {arch.static_lds} on {arch.name}", "STAGING = window, or lower WvPrGrp")
+
+    @rule
+    def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
+        if self.K is None or self.K % self.GROUP_SIZE == 0:
+            return None
+        return Problem(("K", "GROUP_SIZE"), str(self.K), f"a multiple of {self.GROUP_SIZE}", f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}")
+
+    # ---- launch
+
+    @property
+    def args(self) -> tuple[Arg, ...]:
+        """Kernel arguments in launch order; strides in elements of each array (codes and zeros: words), bias_stride 0 for a bias of [M]."""
+        return _ARGS
+
+    @property
+    def persistent(self) -> bool:
+        return self.STAGING in ("lds", "prefix")
+
+    @property
+    def groups_per_cu(self) -> int:
+        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
+
+    @property
+    def lds_expr(self) -> str:
+        """Bytes of dynamic LDS as an expression of M, N and K."""
+        whole = self.STAGING == "lds" and self.K is None
+        return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if whole else "0"
+
+    def dynamic_lds(self, shape: GemmShape) -> int:
+        return ceil_div(shape.K, self.slab) * self.slab_bytes if self.lds_expr != "0" else 0
+
+    def lds_bytes(self, shape: GemmShape) -> int:
+        return self.static_lds + self.dynamic_lds(shape)
+
+    def additions(self, shape: GemmShape) -> int:
+        group = self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)  # of one sum before its scale
+        slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
+        lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
+        correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
+        return group + correction + 1 + slabs + lanes + self.K_WAVES * self.groups_of_slab + 1
+
+    # ---- what the machine code should show
+
+    @property
+    def multiply_pattern(self) -> str:
+        """Mnemonics (regular expression) that multiply weights with activations."""
+        if self.facts.vendor == "nvidia":
+            return r"HMMA"
+        if self.matrix:
+            return r"v_mfma_f32_16x16x(16|32)"
+        if self.DEQUANT == "scalar":
+            return r"v_(dual_)?(fma|fmac|fmaak|fmamk|mul|dot2acc|dot2c)_?(mix)?_?f32(_f16|_bf16)?|v_fma_mix_f32|v_dot2"
+        return r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
+
+    @property
+    def macs_per_step(self) -> int:
+        """Useful multiply-adds of one lane in one trip of the main loop."""
+        return self.A_CHUNK * self.UNRL * self.YTILE * self.N // self.lane_rows * self.rows_of_lane
+
+    @property
+    def multiplies_per_step(self) -> int:
+        """How many multiplying instructions one trip holds."""
+        if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
+            per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
+            return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
+        return self.macs_per_step // 2

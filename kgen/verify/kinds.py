@@ -1,0 +1,72 @@
+"""How the kernels of a family are checked: their cases, the data of a case, the order in which they add, and what must not change bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from kgen.spec.base import KernelSpec
+from kgen.spec.linear import LinearSpec
+from kgen.spec.problem import GemmShape
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
+from kgen.verify.accuracy import Accumulation
+from kgen.verify.cases import Case, Level, accumulation, cases
+from kgen.verify.data import OTHER_ORDER, Data, Variant
+from kgen.verify.dense import Operands, operands, other_rows
+from kgen.verify.int4 import int4_operands
+
+
+class Kind(Protocol):
+    """What a check asks of a family."""
+
+    def cases(self, spec: KernelSpec, level: Level) -> list[Case]:
+        """Problems of a kernel, each of which it can take."""
+
+    def data(self, spec: KernelSpec, case: Case) -> Data:
+        """The memory of a case: the same bytes every time."""
+
+    def accumulation(self, spec: KernelSpec, shape: GemmShape) -> Accumulation:
+        """The order in which a kernel adds, as its spec promises it."""
+
+    def variants(self, spec: KernelSpec, case: Case, data: Data) -> Sequence[Variant]:
+        """Launches that must give the same bits as the case."""
+
+
+class Linear:
+    """act @ weight.T + bias, whatever the weights are made of."""
+
+    def cases(self, spec: KernelSpec, level: Level) -> list[Case]:
+        """See kgen.verify.cases."""
+        return cases(spec, level)
+
+    def data(self, spec: KernelSpec, case: Case) -> Operands:
+        """See kgen.verify.dense and kgen.verify.int4."""
+        if isinstance(spec, WvSplitKInt4Spec):
+            return int4_operands(spec, case)
+        return operands(case, spec.dtype, getattr(spec, "element", None))
+
+    def accumulation(self, spec: KernelSpec, shape: GemmShape) -> Accumulation:
+        """See kgen.verify.cases."""
+        return accumulation(spec, shape)
+
+    def variants(self, spec: KernelSpec, case: Case, data: Data) -> list[Variant]:
+        """In another order of waves, without padding, and with other rows beside."""
+        assert isinstance(data, Operands)
+        bare = replace(case, weight_pad=0, act_pad=0, bias_pad=0)
+        out = [
+            Variant("same bits in another order", data, OTHER_ORDER),
+            Variant("same bits without padding", self.data(spec, bare)),
+        ]
+        if case.shape.N > 1:
+            beside = other_rows(case, data)
+            out.append(Variant("same bits beside other rows", beside, ours=slice(0, 1), theirs=slice(-1, None)))
+        return out
+
+
+_KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = ((LinearSpec, Linear()),)
+
+
+def kind_of(spec: KernelSpec) -> Kind:
+    """How the kernels of a spec's family are checked."""
+    return next(kind for cls, kind in _KINDS if isinstance(spec, cls))
