@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _MODES = ("auto", "all", "optuna")
+_REASONS = 12  # that a plan prints
 
 
 class Sweeps(TyperGroup):
@@ -247,8 +248,10 @@ def _print_plan(whole: Any, as_json: bool) -> None:
     print(
         f"\n{len(whole.points)} points for {len(whole.workloads)} problems: {len(whole.alive)} to build, {len(whole.pruned)} pruned"
     )
-    for words, count in reasons.most_common():
+    for words, count in reasons.most_common(_REASONS):
         print(f"{count:6}  {words}")
+    if len(reasons) > _REASONS:
+        print(f"        and {len(reasons) - _REASONS} more reasons; --json has them all")
 
 
 def _print_outcome(outcome: Outcome, dry_run: bool, report: str | None) -> None:

@@ -84,7 +84,7 @@ def standings(plan: SweepPlan, times: Sequence[Time], picks: Mapping[str, str]) 
             continue
         best = min(kernels.values(), key=lambda t: (t.score, t.us))
         pick, torch = here.get(picks.get(workload.key, "")), here.get(TORCH)
-        gbs = bytes_moved(plan.space.family, workload) / best.us / 1e3
+        gbs = bytes_moved(plan.space.family, plan.space.arch, workload) / best.us / 1e3
         noise = spread(best.rounds) if len(best.rounds) > 1 else 0.0
         out.append(
             Standing(
@@ -108,9 +108,7 @@ def axis_worth(plan: SweepPlan, times: Sequence[Time], twins: Mapping[str, str])
     specs = {point.name: point.spec for point in plan.points}
     best = {key: min(found.values()) for key, found in scores.items()}
     out = []
-    for axis in plan.axes:
-        if axis in ("dtype", "N"):
-            continue
+    for axis in plan.choices:
         for value in plan.space.axes[axis]:
             losses: dict[str, float] = {}
             for key, found in scores.items():
@@ -131,9 +129,7 @@ def idle_axes(plan: SweepPlan, digests: Mapping[str, str]) -> list[str]:
     digests  name -> likeness of what was built
     """
     out = []
-    for axis in plan.axes:
-        if axis in ("dtype", "N"):
-            continue
+    for axis in plan.choices:
         groups: dict[Any, set[str]] = {}
         several = False
         for point in plan.points:
@@ -154,7 +150,7 @@ def cliffs(plan: SweepPlan, found: Sequence[Standing]) -> list[Cliff]:
         lines: dict[Any, list[Standing]] = {}
         for standing in found:
             sizes = standing.workload.sizes
-            lines.setdefault((sizes[fixed], sizes.get("N"), standing.workload.dtype), []).append(standing)
+            lines.setdefault((sizes[fixed], *standing.workload.kind), []).append(standing)
         for line in lines.values():
             line.sort(key=lambda s: s.workload.sizes[walked])
             for before, here, after in zip(line, line[1:], line[2:], strict=False):
@@ -170,7 +166,7 @@ def crossover(plan: SweepPlan, found: Sequence[Standing]) -> list[tuple[str, lis
     for standing in found:
         sizes = standing.workload.sizes
         if standing.torch_us and "N" in sizes:
-            name = f"{sizes['M']}x{sizes['K']} {standing.workload.dtype}"
+            name = " ".join([f"{sizes['M']}x{sizes['K']}", *standing.workload.words])
             lines.setdefault(name, []).append((sizes["N"], standing.best_us / standing.torch_us))
     out = []
     for name, points in lines.items():

@@ -26,7 +26,7 @@ from kgen.sweep.space import space_of
 from kgen.sweep.stats import MIN_PAIRS
 from kgen.sweep.store import Store
 from kgen.sweep.worker import WorkerPlan
-from kgen.sweep.workload import layers_of, rows_of, workloads
+from kgen.sweep.workload import Workload, layers_of, rows_of, workloads
 
 FIRST_TABLE = """\
 # {family} on {arch}. Rows are tried from the top; the first whose `when` holds wins.
@@ -129,10 +129,14 @@ class Outcome:
 
 def planned(request: Request) -> SweepPlan:
     """The points and problems of a request; touches nothing. Raises SpecError."""
-    family_class(request.family)
     rows = rows_of(request.family, request.arch, request.rows)
-    problems = workloads(layers_of(request.sets, request.layers), rows, request.dtypes)
-    return plan(space_of(request.family, request.arch, request.dtypes, rows, request.axes), problems)
+    space = space_of(request.family, request.arch, request.dtypes, rows, request.axes)
+    return plan(space, _problems(request, rows, space.traits))
+
+
+def _problems(request: Request, rows: Sequence[int], traits: Mapping[str, Sequence[Any]]) -> list[Workload]:
+    shape = family_class(request.family).shape
+    return workloads(layers_of(request.sets, request.layers), rows, request.dtypes, shape, traits)
 
 
 def conduct(request: Request, progress: Progress | None = None, say: Callable[[str], None] | None = None) -> Outcome:
@@ -161,7 +165,7 @@ def guarded(request: Request, sample: int, seed: int, rounds: int) -> tuple[list
     """Time a sample of the table's measured rows again. Raises KgenError when the table has none on these problems."""
     table, _ = present_table(request)
     rows = request.rows or tuple(family_class(request.family).row_counts())
-    problems = workloads(layers_of(request.sets, request.layers), rows, request.dtypes)
+    problems = _problems(request, rows, family_class(request.family).traits)
     pairs, remarks = sample_rows(table, problems, sample, seed)
     if not pairs:
         raise KgenError(

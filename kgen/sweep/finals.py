@@ -33,8 +33,8 @@ def finalists(
 
 
 def _groups(workloads: Sequence[Workload]) -> list[list[str]]:
-    """Workload keys of one element type and one number of rows."""
+    """Workload keys by kind: one element type, number of rows and set of traits."""
     out: dict[object, list[str]] = {}
     for workload in workloads:
-        out.setdefault((workload.dtype, workload.sizes.get("N")), []).append(workload.key)
+        out.setdefault(workload.kind, []).append(workload.key)
     return list(out.values())

@@ -19,6 +19,7 @@ from kgen.spec.arch import arch_facts
 from kgen.sweep.clocks import clock_state
 from kgen.sweep.measure import check_odd
 from kgen.sweep.records import TORCH, Built, Checked, DeviceState, Timed
+from kgen.sweep.traffic import weight_bytes
 from kgen.sweep.workload import Workload
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from kgen.runtime.driver import Driver
 
 _FLOOR_REPLAYS = 5
-_TORCH_ANSWERS = (
-    "torch scaled_mm",
-    "torch linear",
-)  # the bench's names of what torch does with the same operands, first choice first
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class GpuMeasurer:
         import kgen.ops  # noqa: F401 - registers the ops
 
         self.driver, self._ordinal = driver, ordinal
-        self._floors: dict[str, float] = {}
+        self._floors: dict[int, float] = {}
         self._floor: Any = None
 
     def device(self) -> DeviceState:
@@ -92,10 +89,12 @@ class GpuMeasurer:
         with self._library(kernels, kernels[0].entry.family) as answer:
             run = _contest(answer, workload, cold=True)
             calls: dict[str, Sequence[Callable[[], Any]]] = {k.name: answer.calls(run, k.name) for k in kernels}
-            peer = next((name for name in _TORCH_ANSWERS if name in run.answers), None)
+            peer = next(
+                (name for name in run.answers if name.startswith(TORCH)), None
+            )  # the bench names its best first
             if peer is not None:
                 calls[TORCH] = run.calls(peer)
-            weight = f"{run.weights[0].numel()} of {run.weights[0].element_size()}"
+            weight = weight_bytes(answer.family, answer.library.arch, workload)
             if weight not in self._floors:
                 self._floors[weight] = self._read_floor(run)
             times = compare(calls, rounds)
@@ -164,8 +163,7 @@ def _contest(answer: _Answering, workload: Workload, cold: bool) -> Contest:
     from kgen.bench.contest import contest
     from kgen.bench.timing import weight_sets
 
-    item = 1 if answer.family == "wvsplitkq" else 2
-    sets = weight_sets(item * workload.shape.M * workload.shape.K) if cold else 1
+    sets = weight_sets(weight_bytes(answer.family, answer.library.arch, workload)) if cold else 1
     return contest(answer.library, answer.family, workload.shape, workload.dtype, sets)
 
 

@@ -92,7 +92,7 @@ def hold(
 
 def table_kernel(row: Row, workload: Workload) -> str:
     """The kernel that a row names for a problem."""
-    return row.kernels[workload.dtype, workload.sizes["N"]]
+    return row.kernels[(workload.dtype, workload.shape.N, *workload.traits)]
 
 
 def _held(

@@ -31,6 +31,7 @@ from kgen.spec.problem import ceil_div
 from kgen.sweep.measure import check_odd
 from kgen.sweep.prune import waves_per_simd
 from kgen.sweep.records import TORCH, Built, Checked, DeviceState, Timed
+from kgen.sweep.traffic import bytes_moved
 from kgen.sweep.workload import Workload
 from kgen.verify.cases import Case
 from kgen.verify.devices import CheckOptions, EmulatedDevice
@@ -168,7 +169,7 @@ class ModelMeasurer:
             terms = self.terms(kernel, workload)
             us[kernel.name], details[kernel.name] = (terms.us,), terms.as_dict()
         us.pop(TORCH, None)
-        floor = self._bytes(workload, kernels[0].spec) / self.facts.bandwidth_gbs / 1e3
+        floor = bytes_moved(kernels[0].entry.family, self.facts.name, workload) / self.facts.bandwidth_gbs / 1e3
         return Timed(workload.key, "model", self.device(), us, floor, details)
 
     def terms(self, kernel: Built, workload: Workload) -> Terms:
@@ -187,7 +188,7 @@ class ModelMeasurer:
         issue = (rates.valu * vector + rates.matrix * matrix) / facts.simds_per_cu
         lds = (share.lds_accesses * _lds_passes(spec, facts) + share.lds_conflicts) / rates.lds_pools
         return Terms(
-            memory=self._bytes(workload, spec) / facts.bandwidth_gbs / 1e3,
+            memory=bytes_moved(spec.family, facts.name, workload) / facts.bandwidth_gbs / 1e3,
             issue=issue * cycle_us,
             lds=lds * cycle_us,
             lines=share.lines64 * 64 / rates.line_bytes * cycle_us,
@@ -226,12 +227,6 @@ class ModelMeasurer:
             traffic["lds_accesses"],
             traffic["lds_conflict_cycles"],
         )
-
-    def _bytes(self, workload: Workload, spec: KernelSpec) -> float:
-        """Bytes that must cross memory once."""
-        shape = workload.shape
-        item = 1 if getattr(spec, "piece", 8) == 16 else 2  # elements of a 16-byte load say how wide they are
-        return float(item * shape.K * (shape.M + shape.N) + 2 * shape.M * shape.N)
 
 
 class _Counting(EmulatedDevice):

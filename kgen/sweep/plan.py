@@ -55,8 +55,14 @@ class SweepPlan:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Parameters with more than one value."""
+        """Parameters with more than one value, those that the problem decides included."""
         return tuple(name for name, values in self.space.axes.items() if len(values) > 1)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Parameters with more than one value that are the kernel's own: neither type nor rows nor traits."""
+        given = {"dtype", "N", *self.space.traits}
+        return tuple(name for name in self.axes if name not in given)
 
 
 def plan(space: Space, problems: Sequence[Workload]) -> SweepPlan:

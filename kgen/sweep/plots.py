@@ -46,7 +46,7 @@ def _plain(axis: Any) -> None:
 
 def _label(standing: Standing) -> str:
     sizes = standing.workload.sizes
-    return f"{sizes['M']}x{sizes['K']} N{sizes.get('N', '')} {standing.workload.dtype}"
+    return " ".join([f"{sizes['M']}x{sizes['K']} N{sizes.get('N', '')}", *standing.workload.words])
 
 
 def times_plot(found: Sequence[Standing]) -> str:

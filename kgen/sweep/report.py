@@ -97,7 +97,7 @@ def _scans(standings: Sequence[Standing]) -> list[tuple[str, str, list[tuple[int
         for standing in standings:
             if standing.reach is not None:
                 sizes = standing.workload.sizes
-                name = f"{fixed} {sizes[fixed]}, N {sizes.get('N')}, {standing.workload.dtype}"
+                name = ", ".join([f"{fixed} {sizes[fixed]}", f"N {sizes.get('N')}", *standing.workload.words])
                 lines.setdefault(name, []).append((sizes[walked], standing.reach))
         out += [(walked, name, sorted(points)) for name, points in lines.items() if len(points) >= SCAN]
     return sorted(out, key=lambda line: -len(line[2]))

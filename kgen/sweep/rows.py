@@ -1,6 +1,6 @@
 """From paired times to rows: who wins where, over which ranges the data supports it, and what it refuses to say.
 
-For each element type and number of rows:
+For each element type, number of rows and set of traits (GROUP_SIZE, HAS_ZP):
 
 1. A kernel wins a problem when its time there is below the present pick's by the asked gain, its whole interval is below 1, and no other does
    better.
@@ -60,6 +60,7 @@ class Draft:
         words = [f"N == {self.N}"]
         if self.dtype is not None:
             words.append(f'dtype == "{self.dtype}"')
+        words += [_equals(name, value) for name, value in self.problems[0].shape.traits.items()]
         words += [_between("M", self.ms), _between("K", self.ks)]
         if self.ks[0] != self.ks[1]:
             words.append(f"K % {self.modulus} == 0")
@@ -94,10 +95,10 @@ def draft_rows(
     gain       least share of time saved, such as 0.02
     protected  workload key -> why its present answer stays, whatever the times say
     """
-    groups: dict[tuple[str, int], list[Workload]] = {}
+    groups: dict[tuple[object, ...], list[Workload]] = {}
     for workload in workloads:
         if workload.key in ratios:
-            groups.setdefault((workload.dtype, workload.sizes["N"]), []).append(workload)
+            groups.setdefault(workload.kind, []).append(workload)
     rows: list[Draft] = []
     refused: list[str] = []
     for members in groups.values():
@@ -110,7 +111,7 @@ def draft_rows(
 
 
 class _Group:
-    """The problems of one element type and one number of rows."""
+    """The problems of one element type, number of rows and set of traits."""
 
     def __init__(
         self,
@@ -237,7 +238,7 @@ def _merge_types(rows: Sequence[Draft]) -> list[Draft]:
     out: dict[tuple[object, ...], Draft] = {}
     for row in rows:
         plain = row.kernel.replace(f"_{row.dtype}_", "_", 1)
-        key = (plain, row.N, row.ms, row.ks, row.modulus)
+        key = (plain, row.N, row.problems[0].traits, row.ms, row.ks, row.modulus)
         other = out.get(key)
         if other is None or other.dtype is None:
             out[key if other is None else (*key, row.dtype)] = row
@@ -277,6 +278,13 @@ def _modulus(values: Iterable[int]) -> int:
     while modulus > _PIECE and any(value % modulus for value in found):
         modulus //= 2
     return modulus
+
+
+def _equals(name: str, value: int | bool) -> str:
+    """A trait as a condition; one that is true or false is a condition itself."""
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    return f"{name} == {value}"
 
 
 def _between(name: str, span: tuple[int, int]) -> str:

@@ -144,7 +144,7 @@ class Sweep:
     # ---- exploring
 
     def _explore(self) -> None:
-        search = Search(self.plan.alive, self.plan.axes, self.options.mode)
+        search = Search(self.plan.alive, self.plan.choices, self.options.mode)
         total = len(self.plan.alive)
         ahead = self._next_build(search)
         done = 0

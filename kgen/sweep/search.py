@@ -1,6 +1,6 @@
 """In which order points are tried: all of them while they fit the budget, else Optuna's choice.
 
-Points are grouped by what no problem can mix: element type and activation rows. A group's points are compared by the mean of the logarithms of
+Points are grouped by what no problem can mix: element type, activation rows, traits. A group's points are compared by the mean of the logarithms of
 their times over the present pick's, so that a point that is good everywhere beats one that is good once.
 """
 
@@ -23,12 +23,12 @@ class Search:
     """Hands out points until there are none left; knows what they scored.
 
     points  those that may be built
-    axes    the parameters that vary
+    axes    the parameters to choose from
     """
 
     def __init__(self, points: Sequence[Point], axes: Sequence[str], mode: Mode = "auto"):
         self.mode = mode
-        self._axes = [axis for axis in axes if axis not in ("dtype", "N")]
+        self._axes = list(axes)
         shuffled = list(points)
         random.Random(_SEED).shuffle(shuffled)
         self._left: dict[Any, dict[str, Point]] = {}
@@ -117,7 +117,8 @@ class Search:
 
 
 def _group(point: Point) -> Any:
-    return point.spec.dtype, getattr(point.spec, "N", None)
+    spec = point.spec
+    return spec.dtype, getattr(spec, "N", None), *(getattr(spec, name) for name in spec.traits)
 
 
 def _order(value: Any) -> tuple[bool, str, Any]:

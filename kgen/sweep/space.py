@@ -43,6 +43,11 @@ class Space:
     axes: Mapping[str, tuple[Any, ...]]
 
     @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """The axes that are the problem's to say and not the kernel's to choose, such as GROUP_SIZE."""
+        return {name: self.axes[name] for name in family_class(self.family).traits}
+
+    @property
     def size(self) -> int:
         """Points, those that rules refuse included."""
         total = 1

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from kgen.spec.registry import family_class
+from kgen.dispatch.quantities import scope
+from kgen.spec.arch import arch_facts
 from kgen.sweep.workload import Workload
 
 
-def item_bytes(family: str) -> int:
-    """Bytes of a weight element in a dense family: 1 where a 16-byte load holds 16 of them, else 2."""
-    return 1 if family_class(family).__name__.endswith("KQSpec") else 2
+def weight_bytes(family: str, arch: str, workload: Workload) -> int:
+    """Bytes of the weight: what the family's dispatch quantity of that name says, 16-bit elements where it has none."""
+    env = scope(family, arch).environment(workload.shape, workload.dtype, arch_facts(arch).cu)
+    return int(env.get("weight_bytes", 2 * workload.shape.M * workload.shape.K))
 
 
-def bytes_moved(family: str, workload: Workload) -> float:
+def bytes_moved(family: str, arch: str, workload: Workload) -> float:
     """Weights, activations and the 16-bit output, each once."""
-    shape, item = workload.shape, item_bytes(family)
-    return float(item * shape.K * (shape.M + shape.N) + 2 * shape.M * shape.N)
+    env = scope(family, arch).environment(workload.shape, workload.dtype, arch_facts(arch).cu)
+    act = env.get("act_bytes", 2 * workload.shape.N * workload.shape.K)
+    return float(weight_bytes(family, arch, workload) + act + 2 * workload.shape.M * workload.shape.N)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,21 @@ class Workload:
     def sizes(self) -> dict[str, int]:
         """The sizes by name."""
         return asdict(self.shape)
+
+    @property
+    def traits(self) -> tuple[Any, ...]:
+        """What kernels are compiled for besides type and sizes, such as GROUP_SIZE and HAS_ZP."""
+        return tuple(self.shape.traits.values())
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Problems of one kind differ by sizes of the weight alone: activation rows, type, traits."""
+        return (self.shape.N, self.dtype, *self.traits)
+
+    @property
+    def words(self) -> list[str]:
+        """Type and traits, for a reader."""
+        return [self.dtype, *(f"{name}{value}" for name, value in self.shape.traits.items())]
 
     @property
     def key(self) -> str:
@@ -88,13 +104,23 @@ def rows_of(family: str, arch: str, asked: Sequence[int] | None) -> tuple[int, .
     return defaults_of(family, arch).rows or tuple(span)[:ROWS]
 
 
-def workloads(layers: Iterable[NamedShape], rows: Iterable[int], dtypes: Iterable[str]) -> list[Workload]:
-    """Every layer with every number of rows and every type, without repeats, in the order of the layers."""
+def workloads(
+    layers: Iterable[NamedShape],
+    rows: Iterable[int],
+    dtypes: Iterable[str],
+    shape: type[GemmShape] = GemmShape,
+    traits: Mapping[str, Sequence[Any]] | None = None,
+) -> list[Workload]:
+    """Every layer with every number of rows, type and combination of traits, without repeats, in the order of the layers.
+
+    shape   the family's class of problems; traits: its traits by name, each with the values to try
+    """
     names: dict[tuple[int, int], list[str]] = {}
     for layer in layers:
         known = names.setdefault((layer.M, layer.K), [])
         label = f"{layer.model}: {layer.name}" if layer.model else layer.name
         if label not in known:
             known.append(label)
-    every = [(m, k, n, dtype) for (m, k) in names for n in rows for dtype in dtypes]
-    return [Workload(GemmShape(m, n, k), dtype, tuple(names[m, k])) for m, k, n, dtype in every]
+    kinds = [dict(zip(traits or {}, values, strict=True)) for values in itertools.product(*(traits or {}).values())]
+    every = itertools.product(names, rows, kinds, dtypes)
+    return [Workload(shape(m, n, k, **kind), dtype, tuple(names[m, k])) for (m, k), n, kind, dtype in every]

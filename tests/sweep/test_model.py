@@ -98,7 +98,9 @@ def test_the_published_order_of_the_small_layer_is_found_and_that_of_the_large_o
     large, small = (correlation(a, b) for a, b in zip(found, published, strict=True))
     assert small > 0.9
     assert large > 0.5
-    assert max(found[0]) / min(found[0]) < 1.01, "it does not see why the large layer's baseline is 10 % slower: docs/sweep.md says so"
+    assert max(found[0]) / min(found[0]) < 1.01, (
+        "it does not see why the large layer's baseline is 10 % slower: docs/sweep.md says so"
+    )
 
 
 def test_there_is_no_model_of_what_is_not_emulated():
