@@ -265,6 +265,8 @@ def _print_outcome(outcome: Outcome, dry_run: bool, report: str | None) -> None:
     )
     for words in tally.remarks:
         print(f"note: {words}")
+    if outcome.idle:
+        print(f"changed neither code nor launch: {', '.join(outcome.idle)}")
     promotion = outcome.promotion
     for words in promotion.refused:
         print(f"refused: {words}")

@@ -123,22 +123,21 @@ def axis_worth(plan: SweepPlan, times: Sequence[Time], twins: Mapping[str, str])
     return out
 
 
-def idle_axes(plan: SweepPlan, digests: Mapping[str, str]) -> list[str]:
-    """Axes that changed nothing: all kernels that differ by the axis alone have the same machine code and launch.
+def idle_axes(plan: SweepPlan, points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Axes that changed nothing: all kernels that differ by the axis alone are twins, in machine code and launch.
 
-    digests  name -> likeness of what was built
+    points  as `Store.points` gives them
     """
+    owner = {p["name"]: p["twin_of"] or p["name"] for p in points if p["resources"].get("code_digest")}
     out = []
     for axis in plan.choices:
-        groups: dict[Any, set[str]] = {}
-        several = False
+        groups: dict[Any, list[str]] = {}
         for point in plan.points:
-            if point.name in digests:
+            if point.name in owner:
                 others = tuple(getattr(point.spec, name) for name in plan.space.axes if name != axis)
-                known = groups.setdefault(others, set())
-                several = several or bool(known)
-                known.add(digests[point.name])
-        if several and all(len(known) == 1 for known in groups.values()):
+                groups.setdefault(others, []).append(owner[point.name])
+        compared = [owners for owners in groups.values() if len(owners) > 1]
+        if compared and all(len(set(owners)) == 1 for owners in compared):
             out.append(axis)
     return out
 

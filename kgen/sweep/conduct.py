@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from kgen.dispatch import DispatchTable, has_table, load_table, table_path
 from kgen.errors import KgenError, MissingPieceError
 from kgen.spec.arch import arch_facts
 from kgen.spec.registry import family_class
+from kgen.sweep.analysis import idle_axes
 from kgen.sweep.farm import DEADLINE, Farm, LocalFarm
 from kgen.sweep.gpu import GpuPlan
 from kgen.sweep.guard import Held, hold, sample_rows
@@ -84,7 +86,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep left: counts of points per state, what this run did, and what promotion would do or did."""
+    """What a sweep left: counts of points per state, what this run did, and what promotion would do or did.
+
+    idle  axes that changed neither code nor launch
+    """
 
     request: Request
     device: DeviceState
@@ -95,6 +100,7 @@ class Outcome:
     store: Path
     plan: SweepPlan
     picks: Mapping[str, str]
+    idle: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For --json."""
@@ -118,6 +124,7 @@ class Outcome:
             "clock": self.device.clock,
             "counts": self.counts,
             "run": vars(self.tally),
+            "idle": list(self.idle),
             "promoted": rows,
             "removed": list(self.promotion.removed),
             "refused": list(self.promotion.refused),
@@ -156,9 +163,10 @@ def conduct(request: Request, progress: Progress | None = None, say: Callable[[s
     promotion = promotion_of(request, whole, store, device.name, kind, table, text, sweep.picks)
     for row in promotion.rows:
         _mark_promoted(store, request.family, {row.use.replace("{dtype}", d) for d in request.dtypes})
-    counts = store.counts(request.family)
+    counts, idle = store.counts(request.family), idle_axes(whole, store.points(request.family))
     store.close()
-    return Outcome(request, device, kind, counts, tally, promotion, request.home / "store.sqlite", whole, sweep.picks)
+    path = request.home / "store.sqlite"
+    return Outcome(request, device, kind, counts, tally, promotion, path, whole, sweep.picks, idle)
 
 
 def guarded(request: Request, sample: int, seed: int, rounds: int) -> tuple[list[Held], list[str]]:
@@ -199,9 +207,9 @@ def recalled(request: Request) -> Outcome:
     whole, device, kind = planned(same), DeviceState(**kept["device"]), kept["kind"]
     table, text = present_table(same)
     promotion = promotion_of(same, whole, store, device.name, kind, table, text, kept["picks"])
-    counts = store.counts(same.family)
+    counts, idle = store.counts(same.family), idle_axes(whole, store.points(same.family))
     store.close()
-    return Outcome(same, device, kind, counts, Tally(), promotion, path, whole, kept["picks"])
+    return Outcome(same, device, kind, counts, Tally(), promotion, path, whole, kept["picks"], idle)
 
 
 def _remember(store: Store, request: Request, device: DeviceState, kind: Kind, picks: Mapping[str, str]) -> None:
@@ -306,4 +314,5 @@ def worker_plans(request: Request) -> list[WorkerPlan]:
     gpu = GpuPlan(request.arch)
     if there == 1:
         return [WorkerPlan(gpu, "gpu-0")]
-    return [WorkerPlan(gpu, f"gpu-{i}", {variable: str(i)}) for i in range(count)]
+    visible = os.environ.get(variable, "").split(",") if os.environ.get(variable) else [str(i) for i in range(there)]
+    return [WorkerPlan(gpu, f"gpu-{device}", {variable: device}) for device in visible[:count]]

@@ -47,7 +47,6 @@ def render_report(outcome: Outcome, store: Store) -> str:
     standings = analysis.standings(plan, times, outcome.picks)
     twins = {point["name"]: point["twin_of"] for point in points if point["twin_of"]}
     worth = analysis.axis_worth(plan, times, twins)
-    digests = {p["name"]: _likeness(p) for p in points if p["resources"].get("code_digest")}
     scans = _scans(standings)
     crossings = analysis.crossover(plan, standings)[:LINES]
     page: dict[str, Any] = {
@@ -55,7 +54,7 @@ def render_report(outcome: Outcome, store: Store) -> str:
         "counts": outcome.counts,
         "standings": standings,
         "worth": worth,
-        "idle": analysis.idle_axes(plan, digests),
+        "idle": outcome.idle,
         "cliffs": analysis.cliffs(plan, standings),
         "crossings": crossings,
         "reasons": _reasons(points),
@@ -71,11 +70,6 @@ def render_report(outcome: Outcome, store: Store) -> str:
         "rounds": _rounds(times),
     }
     return environment().get_template("sweep/report.html.jinja").render(**page)
-
-
-def _likeness(point: dict[str, Any]) -> str:
-    """What tells two points of one launch geometry apart: twins have their owner's."""
-    return str(point["twin_of"] or point["name"])
 
 
 def _reasons(points: Sequence[dict[str, Any]]) -> list[tuple[str, str, int]]:

@@ -27,6 +27,7 @@ Progress = Callable[[int, int, str, float], None]
 """(points done, points in all, what, seconds left)."""
 
 FINALS_SHARE = 0.25  # of the budget is kept for the paired rounds of the best
+_FIRST, _FEWEST = 24, 16  # points of the first batch under a budget, and of any
 _POLL = 0.2  # seconds between looks at points that another sweep holds
 
 
@@ -92,6 +93,7 @@ class Sweep:
         self._start = time.monotonic()
         self._built: dict[str, Built] = {}
         self._others: list[Point] = []
+        self._pace = 0.0  # seconds per point of the last batch
         self._takes: dict[str, tuple[Workload, ...]] = {}
         self.picks = {workload.key: self._pick(workload) for workload in plan.workloads}
 
@@ -158,16 +160,20 @@ class Sweep:
                 search.told(point, self._score(point))
             self.store.release(point.name for point in points)
             done += len(points)
-            pace = (time.monotonic() - begun) / max(1, len(points))
-            search.settle(pace, self._left(1 - FINALS_SHARE))
-            self._say(done, total, f"{len(points)} points", pace * (total - done))
+            self._pace = (time.monotonic() - begun) / len(points)
+            search.settle(self._pace, self._left(1 - FINALS_SHARE))
+            self._say(done, total, f"{len(points)} points", self._pace * (total - done))
         if search.remaining:
             self.tally.out_of_budget = True
+            if search.blind:
+                self.tally.remarks.append(
+                    "Optuna is not installed, so points came in random order: pip install 'kgen[sweep]'"
+                )
         self._wait_for_others()
 
     def _next_build(self, search: Search) -> tuple[list[Point], Future[Batch]] | None:
         """Take the next points that no other sweep holds, and start to build them; None when there are none left."""
-        points = search.next(self.options.batch)
+        points = search.next(self._batch_size())
         if not points:
             return None
         mine = self.store.claim(point.name for point in points)
@@ -176,6 +182,13 @@ class Sweep:
         if not kept:
             return self._next_build(search)
         return kept, self.farm.build([point.spec for point in kept])
+
+    def _batch_size(self) -> int:
+        """Points of the next batch: with a budget a twentieth of it, so that it ends in time and a sampler hears of results often."""
+        if self.options.budget is None:
+            return self.options.batch
+        fits = self.options.budget / 20 / self._pace if self._pace else _FIRST
+        return max(_FEWEST, min(self.options.batch, int(fits)))
 
     def _wait_for_others(self) -> None:
         """Points that another sweep was at: take those over that it left, wait for the rest."""

@@ -6,6 +6,7 @@ their times over the present pick's, so that a point that is good everywhere bea
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import random
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ class Search:
 
     def __init__(self, points: Sequence[Point], axes: Sequence[str], mode: Mode = "auto"):
         self.mode = mode
+        self.blind = False
         self._axes = list(axes)
         shuffled = list(points)
         random.Random(_SEED).shuffle(shuffled)
@@ -44,9 +46,14 @@ class Search:
         return sum(map(len, self._left.values()))
 
     def settle(self, seconds_per_point: float, seconds_left: float) -> Mode:
-        """Decide, once the pace is known, whether the rest fits the budget; "all" or "optuna"."""
+        """Decide, once the pace is known, whether the rest fits the budget; "all" or "optuna".
+
+        Without Optuna the points simply come in their shuffled order until the budget is over: `blind` says so.
+        """
         if self.mode == "auto":
-            self.mode = "all" if self.remaining * seconds_per_point <= seconds_left else "optuna"
+            fits = self.remaining * seconds_per_point <= seconds_left
+            self.blind = not fits and importlib.util.find_spec("optuna") is None
+            self.mode = "all" if fits or self.blind else "optuna"
         return self.mode
 
     def next(self, count: int) -> list[Point]:

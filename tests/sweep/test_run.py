@@ -9,7 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+import kgen.sweep.conduct
 from kgen.sweep import analysis
+from kgen.sweep.conduct import Request, conduct
 from kgen.sweep.plan import plan
 from kgen.sweep.records import Origin
 from kgen.sweep.run import SweepOptions
@@ -115,7 +117,7 @@ def test_states_only_move_forward(tmp_path):
     assert store.state("k", origin)[0] == "promoted"
 
 
-def test_points_with_the_same_code_are_twins_and_an_axis_that_changed_nothing_is_said(tmp_path):
+def test_the_first_point_with_some_code_owns_it(tmp_path):
     store = Store(tmp_path / "s.sqlite", ARCH)
     origin = Origin("a" * 64, "clang 1")
     store.put_built("f", "first", origin, {}, {}, "same")
@@ -123,10 +125,40 @@ def test_points_with_the_same_code_are_twins_and_an_axis_that_changed_nothing_is
     store.put_built("f", "second", Origin("b" * 64, "clang 1"), {}, {}, "same")
     assert store.owner_of("same", "second", "clang 1") == "first"
     assert store.owner_of("same", "second", "clang 2") is None
-    whole = small_plan()
-    by_unrl = {point.name: point.name.replace("UNRL2", "UNRL1") for point in whole.alive}
-    assert analysis.idle_axes(whole, by_unrl) == ["UNRL"]
-    assert analysis.idle_axes(whole, {point.name: point.name for point in whole.alive}) == []
+
+
+@hipcc
+def test_twins_are_measured_once_and_an_axis_that_changed_nothing_is_said(tmp_path, real_tools, monkeypatch):
+    axes = {
+        "GrpsPerCU": [1, 2],
+        "YTILE": [1],
+        "WvPrGrp": [4],
+        "A_CHUNK": [16],
+        "UNRL": [1, 2],
+        "STAGING": ["global"],
+        "DEQUANT": ["magic"],
+    }
+    fake, log = FakePlan(log=str(tmp_path / "log")), tmp_path / "log"
+    monkeypatch.setattr(kgen.sweep.conduct, "worker_plans", lambda request: [WorkerPlan(fake, "double")])
+    request = Request(
+        "wvsplitk_int4", ARCH, layers=("512x1024",), rows=(1,), axes=axes, out=tmp_path / "out", tables=tmp_path / "t"
+    )
+    outcome = conduct(request)
+    assert outcome.counts["twin"] == 2
+    assert outcome.counts["timed"] == 2
+    assert outcome.idle == ["GrpsPerCU"]
+    store = Store(tmp_path / "out" / ARCH / "store.sqlite", ARCH)
+    twins = {p["name"]: p["twin_of"] for p in store.points("wvsplitk_int4") if p["state"] == "twin"}
+    specs = {point.name: point.spec for point in outcome.plan.points}
+    problem = outcome.plan.workloads[0].shape
+    for twin, owner in twins.items():
+        assert specs[twin].launch(problem, 20) == specs[owner].launch(problem, 20)
+    timed = {json.loads(line)[1] for line in log.read_text().splitlines() if json.loads(line)[0] == "time"}
+    assert not timed & twins.keys()
+    worth = analysis.axis_worth(outcome.plan, store.times("double"), twins)
+    assert {v.value: v.problems for v in worth if v.axis == "GrpsPerCU"} == {1: 1, 2: 1}, (
+        "a twin counts with its owner's times"
+    )
 
 
 def test_a_store_of_something_else_is_refused(tmp_path):
@@ -152,7 +184,7 @@ def test_optuna_finds_good_points_in_a_fraction_of_the_space():
         p.name: abs(p.spec.YTILE - 3) * 0.1 + abs(math.log2(p.spec.WvPrGrp) - 2) * 0.1 + (p.spec.UNRL != 4) * 0.2
         for p in whole.alive
     }
-    search = Search(whole.alive, whole.axes, "optuna")
+    search = Search(whole.alive, whole.choices, "optuna")
     tried = []
     while len(tried) < 120:
         for point in search.next(8):
@@ -168,14 +200,24 @@ def test_optuna_finds_good_points_in_a_fraction_of_the_space():
 
 def test_all_points_come_once_and_optuna_only_when_the_budget_asks():
     whole = small_plan()
-    search = Search(whole.alive, whole.axes)
+    search = Search(whole.alive, whole.choices)
     names = [point.name for point in search.next(5)]
     assert search.settle(1.0, 100.0) == "all"
     names += [point.name for point in search.next(100)]
     assert sorted(names) == sorted(point.name for point in whole.alive)
-    tight = Search(whole.alive, whole.axes)
+    tight = Search(whole.alive, whole.choices)
     tight.next(4)
     assert tight.settle(1.0, 2.0) == "optuna"
+
+
+def test_without_optuna_the_points_come_in_their_order(monkeypatch):
+    whole = small_plan()
+    tight = Search(whole.alive, whole.choices)
+    first = tight.next(4)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert tight.settle(1.0, 2.0) == "all"
+    assert tight.blind
+    assert len({*first, *tight.next(100)}) == len(whole.alive)
 
 
 # ---- workers
