@@ -296,11 +296,11 @@ class _RowReader:
         always: set[Key] = set()
         reachable = False
         for dtype, N, traits in product(DTYPES, rows_range(self.family), trait_values(self.family)):
+            key: Key = (dtype, N, *traits)
             truth = (
                 frozenset((True,)) if condition is None else possible(condition, self.scope.domain(N, dtype, traits))
             )
             reachable = reachable or True in truth  # type: ignore[operator]
-            key = (dtype, N, *traits)
             if truth == {True} and condition is not None:
                 always.add(key)
             if True in truth and key not in self.answered:  # type: ignore[operator]
