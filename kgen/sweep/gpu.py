@@ -54,7 +54,7 @@ class GpuPlan:
 
 
 class GpuMeasurer:
-    """Checks and times on the device behind a driver."""
+    """Checks and times on the device behind a driver. One problem's operands are kept from call to call."""
 
     kind: Literal["measured"] = "measured"
 
@@ -64,6 +64,8 @@ class GpuMeasurer:
         self.driver, self._ordinal = driver, ordinal
         self._floors: dict[int, float] = {}
         self._floor: Any = None
+        self._run: tuple[Workload, Contest] | None = None
+        self._capturable: dict[Any, bool] = {}
 
     def device(self) -> DeviceState:
         """The device, with its clocks as they are now."""
@@ -82,26 +84,24 @@ class GpuMeasurer:
         return out
 
     def time(self, workload: Workload, kernels: Sequence[Built], pick: str, rounds: int) -> Timed:
-        """Interleaved rounds of captured graphs over cold weights (kgen.bench.timing)."""
+        """Interleaved rounds of captured graphs over cold weights (kgen.bench.timing). torch is the op with a torch row's answer behind it."""
         from kgen.bench.timing import compare
 
         before = self.device()
         with self._library(kernels, kernels[0].entry.family) as answer:
-            run = _contest(answer, workload, cold=True)
-            calls: dict[str, Sequence[Callable[[], Any]]] = {k.name: answer.calls(run, k.name) for k in kernels}
-            peer = next(
-                (name for name in run.answers if name.startswith(TORCH)), None
-            )  # the bench names its best first
-            if peer is not None:
-                calls[TORCH] = run.calls(peer)
-            weight = weight_bytes(answer.family, answer.library.arch, workload)
-            if weight not in self._floors:
-                self._floors[weight] = self._read_floor(run)
+            run = self._cold_contest(answer, workload)
+            calls: dict[str, Sequence[Callable[[], Any]]] = {
+                kernel.name: answer.calls(run, kernel.name) for kernel in kernels
+            }
+            if self._captures(answer, run, workload):
+                calls[TORCH] = answer.calls(run, "")
+            if run.weight_bytes not in self._floors:
+                self._floors[run.weight_bytes] = self._read_floor(run)
             times = compare(calls, rounds)
         after = self.device()
         clock = before.clock if before.clock == after.clock else f"{before.clock} -> {after.clock}"
         us = {name: timing.rounds for name, timing in times.items()}
-        return Timed(workload.key, "measured", replace(after, clock=clock), us, self._floors[weight])
+        return Timed(workload.key, "measured", replace(after, clock=clock), us, self._floors[run.weight_bytes])
 
     # ---- parts
 
@@ -129,12 +129,32 @@ class GpuMeasurer:
                 words = str(fault).splitlines()[0]
                 raise KgenError(f"{str(error).splitlines()[0]}; then the device: {words}") from fault
 
+    def _cold_contest(self, answer: _Answering, workload: Workload) -> Contest:
+        """The problem's operands; those of the problem before are given up. The ops find the library that is adopted when they are called."""
+        if self._run is None or self._run[0] != workload:
+            self._run = None
+            self._run = workload, _contest(answer, workload, cold=True)
+        return self._run[1]
+
+    def _captures(self, answer: _Answering, run: Contest, workload: Workload) -> bool:
+        """Whether torch's answer can be captured at all: one that looks at its data on the host cannot, and is not timed."""
+        from kgen.bench.timing import Graph
+
+        kind = (answer.family, *workload.kind)
+        if kind not in self._capturable:
+            try:
+                Graph(answer.calls(run, "")[:1])
+                self._capturable[kind] = True
+            except RuntimeError:
+                self._capturable[kind] = False
+        return self._capturable[kind]
+
     def _read_floor(self, run: Contest) -> float:
         if self._floor is None:
             from kgen.bench.ceilings import ReadFloor
 
             self._floor = ReadFloor(self.driver)
-        return float(self._floor.microseconds(run.weights, _FLOOR_REPLAYS))
+        return float(self._floor.microseconds(run.cold, _FLOOR_REPLAYS))
 
     @contextmanager
     def _library(self, kernels: Sequence[Built], family: str) -> Iterator[_Answering]:
@@ -191,7 +211,10 @@ class _Answering:
             self._session.adopt(self.library)  # drops the ops' plans
 
     def calls(self, run: Contest, name: str) -> list[Callable[[], Any]]:
-        """The op's calls with this kernel behind it, one per set of weights; made so while they are captured, not while they are replayed."""
+        """The op's calls with this kernel behind it (torch's own answer for ""), one per set of weights.
+
+        Told so while they are captured, not while they are replayed.
+        """
 
         def first_told(call: Callable[[], Any]) -> Callable[[], Any]:
             def told() -> Any:

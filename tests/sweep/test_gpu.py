@@ -95,6 +95,7 @@ def test_each_candidate_answers_its_own_calls(measurer, kernels, monkeypatch):
     assert set(found.us) == {*(k.name for k in kernels), "torch"}
     assert all(len(rounds) == 3 for rounds in found.us.values())
     assert set(launched) == {k.name for k in kernels}
+    assert session.stats() == {}, "nothing is left loaded"
     assert found.kind == "measured"
     assert found.floor_us == 1.0
 
@@ -107,3 +108,46 @@ def test_a_kernel_that_cannot_be_loaded_is_wrong_and_not_an_exception(measurer, 
     )
     assert not odd.ok
     assert odd.why
+
+
+def test_torch_is_timed_as_the_ops_own_answer_and_left_out_where_it_cannot_be_captured(measurer, kernels, monkeypatch):
+    import kgen.ops.plan as plan
+
+    workload = Workload(GemmShape(64, 1, 512), "bf16")
+    asked = []
+    monkeypatch.setattr(plan, "_torch_plan", lambda *args, keep=plan._torch_plan: asked.append(args[0]) or keep(*args))
+    assert "torch" in measurer.time(workload, kernels[:1], "torch", 2).us
+    assert asked
+
+    class NoCapture(EagerGraph):
+        def __init__(self, calls):
+            if len(calls) == 1:  # the trial
+                raise RuntimeError("cannot be captured")
+            super().__init__(calls)
+
+    monkeypatch.setattr(kgen.bench.timing, "Graph", NoCapture)
+    measurer._capturable.clear()
+    found = measurer.time(workload, kernels[:1], kernels[0].name, 2)
+    assert set(found.us) == {kernels[0].name}
+
+
+def test_int4_kernels_are_checked_and_timed_through_their_op(measurer, tmp_path):
+    from kgen.spec.problem import W4Shape
+    from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
+
+    values = {
+        "arch": ARCH,
+        "dtype": "fp16",
+        "N": 1,
+        "YTILE": 1,
+        "WvPrGrp": 4,
+        "A_CHUNK": 16,
+        "UNRL": 1,
+        "DEQUANT": "magic",
+    }
+    (kernel,) = build_batch([WvSplitKInt4Spec(**values)], ARCH, tmp_path / ARCH, 2).built
+    workload = Workload(W4Shape(64, 1, 512), "fp16")
+    odd, real = measurer.check(kernel, [workload])
+    assert odd.ok, odd.why
+    assert real.ok, real.why
+    assert kernel.name in measurer.time(workload, [kernel], "torch", 2).us
