@@ -64,6 +64,14 @@ Axes = Annotated[
         help="Only these values of a parameter, or all that its spec allows; repeatable.",
     ),
 ]
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--size",
+        metavar="NAME=V1,V2",
+        help="What the family's problems have besides M, N, K, such as experts=128; repeatable.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Store, kernels and report go below it, by target.")]
 Tables = Annotated[
     Path | None,
@@ -99,6 +107,7 @@ def run(
     rows: Rows = None,
     dtype: Dtypes = "bf16",
     axes: Axes = None,
+    sizes: Sizes = None,
     out: Out = Path("build/sweep"),
     tables: Tables = None,
     budget: Budget = None,
@@ -134,6 +143,7 @@ def run(
         rows=_numbers(rows),
         dtypes=tuple(word.strip() for word in dtype.split(",")),
         axes=parse_axes(axes or ()),
+        sizes={name: values or () for name, values in parse_axes(sizes or ()).items()},
         out=out,
         tables=tables,
         workers=workers,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from kgen.build.run import processors
 from kgen.dispatch import DispatchTable, has_table, load_table, table_path
-from kgen.errors import KgenError, MissingPieceError
+from kgen.errors import KgenError, MissingPieceError, Problem, SpecError
 from kgen.spec.arch import arch_facts
 from kgen.spec.registry import family_class
 from kgen.sweep.analysis import idle_axes
@@ -24,7 +24,7 @@ from kgen.sweep.promote import GAIN, Promotion, outranking, promote
 from kgen.sweep.records import DeviceState, Kind
 from kgen.sweep.rows import draft_rows
 from kgen.sweep.run import Progress, Sweep, SweepOptions, Tally
-from kgen.sweep.space import space_of
+from kgen.sweep.space import defaults_of, space_of
 from kgen.sweep.stats import MIN_PAIRS
 from kgen.sweep.store import Store
 from kgen.sweep.worker import WorkerPlan
@@ -53,6 +53,7 @@ class Request:
     sets, layers  shape sets by name or file, and single layers as MxK
     rows, dtypes  activation rows (None: the family's own) and element types
     axes          as kgen.sweep.space.parse_axes gives them
+    sizes         what the family's problems have besides M, N, K and traits, such as experts, each with the values to try
     out           folder of the store, the kernels and the report
     tables        folder like specs/dispatch that the promoted table goes to; None: specs/dispatch itself
     workers       worker processes; None: one per GPU, or per processor for the model
@@ -68,6 +69,7 @@ class Request:
     rows: tuple[int, ...] | None = None
     dtypes: tuple[str, ...] = ("bf16",)
     axes: Mapping[str, Sequence[Any] | None] = field(default_factory=dict)
+    sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     out: Path = Path("build/sweep")
     tables: Path | None = None
     workers: int | None = None
@@ -142,8 +144,14 @@ def planned(request: Request) -> SweepPlan:
 
 
 def _problems(request: Request, rows: Sequence[int], traits: Mapping[str, Sequence[Any]]) -> list[Workload]:
+    """The problems of a request; SpecError for sizes that the family's problems do not have."""
     shape = family_class(request.family).shape
-    return workloads(layers_of(request.sets, request.layers), rows, request.dtypes, shape, traits)
+    sizes = {**defaults_of(request.family, request.arch).sizes, **request.sizes}
+    known = [each.name for each in fields(shape) if each.name not in ("M", "N", "K", *traits)]
+    if wrong := [name for name in sizes if name not in known]:
+        allowed = ", ".join(known) or f"none: problems of {request.family} have no other sizes"
+        raise SpecError("sizes of a problem", [Problem(("--size",), ", ".join(wrong), allowed)])
+    return workloads(layers_of(request.sets, request.layers), rows, request.dtypes, shape, {**traits, **sizes})
 
 
 def conduct(request: Request, progress: Progress | None = None, say: Callable[[str], None] | None = None) -> Outcome:
@@ -201,6 +209,7 @@ def recalled(request: Request) -> Outcome:
         layers=tuple(asked["layers"]),
         rows=tuple(asked["rows"]),
         dtypes=tuple(asked["dtypes"]),
+        sizes={name: tuple(values) for name, values in asked["sizes"].items()},
         axes={name: values if values is None else tuple(values) for name, values in asked["axes"].items()},
         gain=asked["gain"],
     )
@@ -220,6 +229,7 @@ def _remember(store: Store, request: Request, device: DeviceState, kind: Kind, p
         "rows": rows_of(request.family, request.arch, request.rows),
         "dtypes": request.dtypes,
         "axes": dict(request.axes),
+        "sizes": dict(request.sizes),
         "gain": request.gain,
     }
     kept = {"request": asked, "device": vars(device), "kind": kind, "picks": dict(picks)}

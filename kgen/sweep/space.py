@@ -4,8 +4,11 @@ Nothing here knows a family. A field's values are its `among`, its range, or bot
 is sensible per target lies in specs/sweeps/FAMILY.toml:
 
     schema = 1
-    family = "wvsplitk"
+    family = "FAMILY"
     rows = [1, 2, 4]            # activation rows where the user says none
+
+    [sizes]                     # what the family's problems have besides M, N, K and traits; most have nothing
+    experts = [128]
 
     [axes]                      # for every target; a parameter that is not named has all its values
     YTILE = [1, 2, 4]
@@ -63,10 +66,11 @@ class Space:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What specs/sweeps/FAMILY.toml says for one target: axes, and the numbers of activation rows."""
+    """What specs/sweeps/FAMILY.toml says for one target: axes, the numbers of activation rows, and sizes besides M, N and K."""
 
     axes: Mapping[str, tuple[Any, ...]]
     rows: tuple[int, ...]
+    sizes: Mapping[str, tuple[int, ...]]
 
 
 def space_of(
@@ -111,7 +115,7 @@ def defaults_of(family: str, arch: str) -> Defaults:
     """The file's axes for a target; empty where there is no file. Raises SpecError for a file that is wrong."""
     path = data_dir("specs") / "sweeps" / f"{family}.toml"
     if not path.is_file():
-        return Defaults({}, ())
+        return Defaults({}, (), {})
     data = read_toml(path)
     if data.get("schema") != 1 or data.get("family") != family:
         found = f"schema {data.get('schema')!r}, family {data.get('family')!r}"
@@ -120,7 +124,8 @@ def defaults_of(family: str, arch: str) -> Defaults:
     read = {
         name: tuple(None if v == "none" else v for v in values) for name, values in axes.items()
     }  # TOML has no null
-    return Defaults(read, tuple(data.get("rows", ())))
+    sizes = {name: tuple(values) for name, values in data.get("sizes", {}).items()}
+    return Defaults(read, tuple(data.get("rows", ())), sizes)
 
 
 def parse_axes(words: Sequence[str]) -> dict[str, tuple[Any, ...] | None]:

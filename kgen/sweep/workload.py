@@ -42,8 +42,8 @@ class Workload:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """Problems of one kind differ by sizes of the weight alone: activation rows, type, traits."""
-        return (self.shape.N, self.dtype, *self.traits)
+        """Problems of one kind differ by M and K alone: the same type, activation rows, traits and whatever else the family's problems have."""
+        return (self.dtype, *(value for name, value in self.sizes.items() if name not in ("M", "K")))
 
     @property
     def words(self) -> list[str]:
@@ -109,11 +109,12 @@ def workloads(
     rows: Iterable[int],
     dtypes: Iterable[str],
     shape: type[GemmShape] = GemmShape,
-    traits: Mapping[str, Sequence[Any]] | None = None,
+    others: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[Workload]:
-    """Every layer with every number of rows, type and combination of traits, without repeats, in the order of the layers.
+    """Every layer with every number of rows, type and combination of the rest, without repeats, in the order of the layers.
 
-    shape   the family's class of problems; traits: its traits by name, each with the values to try
+    shape   the family's class of problems
+    others  what its problems have besides M, N and K, by name, each with the values to try: traits, and sizes such as `experts`
     """
     names: dict[tuple[int, int], list[str]] = {}
     for layer in layers:
@@ -121,6 +122,6 @@ def workloads(
         label = f"{layer.model}: {layer.name}" if layer.model else layer.name
         if label not in known:
             known.append(label)
-    kinds = [dict(zip(traits or {}, values, strict=True)) for values in itertools.product(*(traits or {}).values())]
+    kinds = [dict(zip(others or {}, values, strict=True)) for values in itertools.product(*(others or {}).values())]
     every = itertools.product(names, rows, kinds, dtypes)
     return [Workload(shape(m, n, k, **kind), dtype, tuple(names[m, k])) for (m, k), n, kind, dtype in every]

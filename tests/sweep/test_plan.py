@@ -129,3 +129,37 @@ def test_spills_and_empty_chips_are_pruned_by_the_code_object():
     assert "no work-group fits" in prune.against(entry(groups_per_cu=0, limited_by="lds"))
     assert "0.5 waves per SIMD" in prune.against(entry(occupancy=0.5))
     assert prune.against(entry(occupancy=0.5), 0.25) == ""
+
+
+def test_problems_may_have_more_than_three_sizes():
+    from dataclasses import dataclass
+
+    from kgen.spec.problem import GemmShape
+
+    @dataclass(frozen=True)
+    class Mixture(GemmShape):
+        experts: int = 1
+
+    found = workloads(layers_of([], ["64x128"]), [1], ["bf16"], Mixture, {"experts": (8, 128)})
+    assert [w.sizes["experts"] for w in found] == [8, 128]
+    assert len({w.key for w in found}) == len({w.kind for w in found}) == 2
+
+
+def test_sizes_that_the_familys_problems_do_not_have_are_refused():
+    from kgen.sweep.conduct import Request, planned
+
+    with pytest.raises(SpecError, match="experts"):
+        planned(Request("wvsplitk", "gfx1151", layers=("64x128",), sizes={"experts": (8,)}))
+
+
+def test_traits_of_a_problem_are_no_choice_of_the_kernel():
+    from kgen.sweep.conduct import Request, planned
+
+    whole = planned(
+        Request("wvsplitk_int4", "gfx1151", layers=("4096x4096",), rows=(1,), axes={"GROUP_SIZE": (32, 128)})
+    )
+    assert {w.sizes["GROUP_SIZE"] for w in whole.workloads} == {32, 128}
+    assert "GROUP_SIZE" in whole.axes
+    assert "GROUP_SIZE" not in whole.choices
+    for point in whole.alive:
+        assert {w.sizes["GROUP_SIZE"] for w in point.takes} == {point.spec.GROUP_SIZE}

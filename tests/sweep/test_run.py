@@ -131,6 +131,7 @@ def test_the_first_point_with_some_code_owns_it(tmp_path):
 def test_twins_are_measured_once_and_an_axis_that_changed_nothing_is_said(tmp_path, real_tools, monkeypatch):
     axes = {
         "GrpsPerCU": [1, 2],
+        "K_WAVES": [1],
         "YTILE": [1],
         "WvPrGrp": [4],
         "A_CHUNK": [16],
