@@ -146,7 +146,7 @@ def test_twins_are_measured_once_and_an_axis_that_changed_nothing_is_said(tmp_pa
     )
     outcome = conduct(request)
     assert outcome.counts["twin"] == 2
-    assert outcome.counts["timed"] == 2
+    assert outcome.counts["timed"] == 3, "one of each pair, and the present pick"
     assert outcome.idle == ["GrpsPerCU"]
     store = Store(tmp_path / "out" / ARCH / "store.sqlite", ARCH)
     twins = {p["name"]: p["twin_of"] for p in store.points("wvsplitk_int4") if p["state"] == "twin"}
