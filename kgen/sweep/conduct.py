@@ -21,7 +21,7 @@ from kgen.sweep.guard import Held, hold, sample_rows
 from kgen.sweep.model import ModelPlan
 from kgen.sweep.plan import SweepPlan, plan
 from kgen.sweep.promote import GAIN, Promotion, outranking, promote
-from kgen.sweep.records import DeviceState, Kind
+from kgen.sweep.records import DeviceState, Kind, rebased
 from kgen.sweep.rows import draft_rows
 from kgen.sweep.run import Progress, Sweep, SweepOptions, Tally
 from kgen.sweep.space import defaults_of, space_of
@@ -269,7 +269,7 @@ def promotion_of(
 ) -> Promotion:
     """What the store's results say about the table."""
     ratios: dict[str, dict[str, tuple[float, ...]]] = {}
-    for time in store.times(device, "explore" if kind == "model" else "final"):
+    for time in rebased(store.times(device, "explore" if kind == "model" else "final"), picks):
         if time.pick == picks.get(time.workload) and time.kind == kind and time.over_pick:
             ratios.setdefault(time.workload, {})[time.name] = time.over_pick
     pairs = 1 if kind == "model" else MIN_PAIRS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from kgen.build.manifest import KernelEntry
@@ -104,7 +104,8 @@ class Time:
 
     us, low, high   median, smallest and largest round
     rounds          all of them
-    over_pick, over_torch   this time over the present pick's and over torch's, round by round; empty where there was none
+    over_pick, over_torch   this time over the pick's and over torch's, round by round; empty where there was none
+    pick            what was the present pick then; batch: times of one batch were taken side by side
     """
 
     name: str
@@ -119,6 +120,7 @@ class Time:
     floor_us: float | None = None
     pick: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    batch: float = 0.0
 
     @property
     def us(self) -> float:
@@ -136,3 +138,28 @@ class Time:
 def ratios(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
     """a over b, round by round."""
     return tuple(x / y for x, y in zip(a, b, strict=True))
+
+
+def rebased(times: Sequence[Time], picks: Mapping[str, str]) -> list[Time]:
+    """Times with their ratios formed over the present picks (workload key -> name), where the pick was another one when they were taken.
+
+    Exact where the present pick was timed side by side with them; for explored times else by way of the pick that both were compared with.
+    A time that has nothing in common with the present pick keeps its old one: it must be taken again.
+    """
+    known = {(time.workload, time.stage, time.name): time for time in times}
+    out = []
+    for time in times:
+        name = picks.get(time.workload, time.pick)
+        base = known.get((time.workload, time.stage, name))
+        if time.pick == name:
+            out.append(time)
+        elif name == TORCH and time.over_torch:
+            out.append(replace(time, pick=name, over_pick=time.over_torch))
+        elif base is not None and base.batch == time.batch:
+            out.append(replace(time, pick=name, over_pick=ratios(time.rounds, base.rounds)))
+        elif base is not None and time.stage == "explore" and base.pick == time.pick and base.over_pick:
+            share = statistics.median(base.over_pick)
+            out.append(replace(time, pick=name, over_pick=tuple(ratio / share for ratio in time.over_pick)))
+        else:
+            out.append(time)
+    return out

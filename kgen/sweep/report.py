@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kgen.build.folder import write_whole
 from kgen.sweep import analysis, plots
 from kgen.sweep.analysis import Standing
-from kgen.sweep.records import Time
+from kgen.sweep.records import Time, rebased
 from kgen.sweep.store import Store
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def render_report(outcome: Outcome, store: Store) -> str:
     from kgen.render.environment import environment
 
     family, plan = outcome.request.family, outcome.plan
-    times = [time for time in store.times(outcome.device.name) if time.kind == outcome.kind]
+    found = rebased(store.times(outcome.device.name), outcome.picks)
+    times = [time for time in found if time.kind == outcome.kind]
     points = store.points(family)
     standings = analysis.standings(plan, times, outcome.picks)
     twins = {point["name"]: point["twin_of"] for point in points if point["twin_of"]}

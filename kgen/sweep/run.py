@@ -18,7 +18,7 @@ from kgen.sweep.farm import Batch, Farm
 from kgen.sweep.finals import finalists
 from kgen.sweep.measure import EXPLORE_ROUNDS, FINAL_ROUNDS
 from kgen.sweep.plan import Point, SweepPlan
-from kgen.sweep.records import TORCH, Built, Checked, DeviceState, Kind, Stage, Time, Timed
+from kgen.sweep.records import TORCH, Built, Checked, DeviceState, Kind, Stage, Time, Timed, rebased
 from kgen.sweep.search import Mode, Search
 from kgen.sweep.store import Store
 from kgen.sweep.workload import Workload
@@ -156,8 +156,9 @@ class Sweep:
             batch = future.result()
             ahead = None if self._left(1 - FINALS_SHARE) <= 0 else self._next_build(search)
             self._do_batch(points, batch)
+            scores = self._scores()
             for point in points:
-                search.told(point, self._score(point))
+                search.told(point, scores.get(point.name, math.inf))
             self.store.release(point.name for point in points)
             done += len(points)
             self._pace = (time.monotonic() - begun) / len(points)
@@ -211,8 +212,9 @@ class Sweep:
         self._note_timed(right)
 
     def _note_timed(self, kernels: Iterable[Built]) -> None:
+        scores = self._scores()
         for kernel in kernels:
-            if self._score_of(kernel.name) < math.inf:
+            if kernel.name in scores:
                 self.store.advance(kernel.name, kernel.origin, "timed")
 
     def _enter(self, batch: Batch, takes: dict[str, tuple[Workload, ...]]) -> list[Built]:
@@ -301,14 +303,14 @@ class Sweep:
     ) -> None:
         """Time kernels on the problems they take (or on those in `only`: workload key -> names), in groups beside the pick and torch."""
         kernels = list(kernels)
+        done = {(t.name, t.workload) for t in self._times(stage) if t.pick == self.picks.get(t.workload)}
         groups: list[tuple[Workload, list[Built]]] = []
         for workload in self.plan.workloads:
-            base = self.picks[workload.key]
             todo = [
                 kernel
                 for kernel in kernels
                 if (workload in self._takes[kernel.name] if only is None else kernel.name in only.get(workload.key, ()))
-                and not self.store.has_time(kernel.name, kernel.origin, self.device.name, workload.key, stage, base)
+                and (kernel.name, workload.key) not in done
                 and self.store.state(kernel.name, kernel.origin)[0] != "failed"
             ]
             side = self.options.side
@@ -365,7 +367,7 @@ class Sweep:
         """Paired rounds for the best of each problem and of each group of problems."""
         if self.kind == "model":
             return  # the model's times have no spread that rounds could show
-        times = self.store.times(self.device.name, "explore")
+        times = self._times("explore")
         wanted = finalists(times, self.plan.workloads, self.picks, self.options.best)
         self._bring({name for names in wanted.values() for name in names})
         kernels = [kernel for name, kernel in sorted(self._built.items()) if any(name in n for n in wanted.values())]
@@ -382,18 +384,15 @@ class Sweep:
 
     # ---- scores, time
 
-    def _score(self, point: Point) -> float:
-        return self._score_of(point.name)
+    def _scores(self) -> dict[str, float]:
+        """Name -> mean log ratio to the present picks over the problems that a kernel was timed on."""
+        found: dict[str, list[float]] = {}
+        for each in self._times("explore"):
+            found.setdefault(each.name, []).append(math.log(each.score))
+        return {name: sum(logs) / len(logs) for name, logs in found.items()}
 
-    def _score_of(self, name: str) -> float:
-        """Mean log ratio to the present pick over the problems that a kernel was timed on; infinite for none."""
-        if name not in self._built:
-            return math.inf
-        scores = [t.score for t in self._times_of(name)]
-        return sum(map(math.log, scores)) / len(scores) if scores else math.inf
-
-    def _times_of(self, name: str) -> list[Time]:
-        return self.store.times(self.device.name, "explore", name)
+    def _times(self, stage: Stage) -> list[Time]:
+        return rebased(self.store.times(self.device.name, stage), self.picks)
 
     def _left(self, share: float = 1.0) -> float:
         if self.options.budget is None:

@@ -222,7 +222,7 @@ class Store:
         """Times on a device, of current sources only; torch's included."""
         rows = self._db.execute(
             "SELECT t.name, t.workload, t.stage, t.kind, t.device, t.clock, t.rounds, t.over_pick, t.over_torch, t.floor_us, t.pick,"
-            " t.details FROM timed t LEFT JOIN point p USING(arch, name, source, compiler)"
+            " t.details, t.at FROM timed t LEFT JOIN point p USING(arch, name, source, compiler)"
             " WHERE t.arch = ? AND t.device = ? AND COALESCE(p.stale, 0) = 0"
             " AND COALESCE(p.state, '') NOT IN ('failed', 'wrong') AND (? IS NULL OR t.stage = ?)"
             " AND (? IS NULL OR t.name = ?) ORDER BY t.at",
@@ -242,18 +242,10 @@ class Store:
                 floor_us,
                 pick,
                 json.loads(details),
+                at,
             )
-            for name_, key, stage_, kind, device_, clock, rounds, over_pick, over_torch, floor_us, pick, details in rows
+            for name_, key, stage_, kind, device_, clock, rounds, over_pick, over_torch, floor_us, pick, details, at in rows
         ]
-
-    def has_time(self, name: str, origin: Origin, device: str, workload: str, stage: Stage, pick: str) -> bool:
-        """Whether a kernel has been timed on a problem beside this pick."""
-        row = self._db.execute(
-            "SELECT 1 FROM timed WHERE arch = ? AND name = ? AND source = ? AND compiler = ? AND device = ? AND workload = ? AND stage = ?"
-            " AND pick = ?",
-            (self.arch, name, origin.source, origin.compiler, device, workload, stage, pick),
-        ).fetchone()
-        return row is not None
 
     def devices(self) -> list[str]:
         """Devices that have times in the store, latest first."""

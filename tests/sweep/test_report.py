@@ -83,6 +83,7 @@ def test_the_same_command_again_finds_all_of_it_done(swept, capsys):
     assert {"counts", "promoted", "store"} <= data.keys()
     assert data["promoted"] == [], "what was promoted is the pick now: nothing is faster"
     assert data["run"]["checks"] == 0
+    assert data["run"]["timings"] <= 10, "at most the finals of what is best beside the new picks"
 
 
 def test_the_report_is_one_file_that_a_browser_shows(swept, tmp_path):

@@ -13,7 +13,7 @@ import kgen.sweep.conduct
 from kgen.sweep import analysis
 from kgen.sweep.conduct import Request, conduct
 from kgen.sweep.plan import plan
-from kgen.sweep.records import Origin
+from kgen.sweep.records import Origin, Time, rebased
 from kgen.sweep.run import SweepOptions
 from kgen.sweep.search import Search
 from kgen.sweep.space import space_of
@@ -100,10 +100,46 @@ def test_results_of_another_source_are_kept_and_marked_stale(tmp_path):
         store.put_timed("explore", Timed("w", "measured", DeviceState("gpu", 1), {"k": (us,)}), "torch", {"k": origin})
     assert [time.us for time in store.times("gpu")] == [4.0]
     assert [p["source"][0] for p in store.points("wvsplitk", stale=True)] == ["a"]
-    assert not store.has_time("k", Origin("c" * 64, "clang 1"), "gpu", "w", "explore", "torch")
-    assert store.has_time("k", old, "gpu", "w", "explore", "torch")
     store.put_built("wvsplitk", "k", old, {}, {}, "x")  # the old source comes back: its results count again
     assert [time.us for time in store.times("gpu")] == [5.0]
+
+
+def test_times_over_an_earlier_pick_are_formed_over_the_present_one():
+    def time(name, us, pick, batch, stage="explore", base=2.0):
+        rounds = (us, us * 1.1)
+        return Time(
+            name,
+            "w",
+            stage,
+            "measured",
+            "gpu",
+            "",
+            rounds,
+            (us / base, us / base),
+            (us / 8, us * 1.1 / 8),
+            None,
+            pick,
+            {},
+            batch,
+        )
+
+    side = [
+        time("old", 2.0, "old", 1),
+        time("new", 1.0, "old", 1),
+        time("third", 1.5, "old", 1),
+        time("later", 4.0, "old", 2),
+    ]
+    found = {t.name: t for t in rebased(side, {"w": "new"})}
+    assert {t.pick for t in found.values()} == {"new"}
+    assert found["third"].over_pick == (1.5, 1.5)
+    assert found["new"].score == 1.0
+    assert found["later"].score == 4.0, "by way of the old pick"
+    finals = [time("new", 1.0, "old", 1, "final"), time("later", 4.0, "old", 2, "final")]
+    assert {t.name: t.pick for t in rebased(finals, {"w": "new"})} == {"new": "new", "later": "old"}, (
+        "pairs are not made up"
+    )
+    assert rebased(side, {"w": "torch"})[3].over_pick == (0.5, 4.4 / 8)
+    assert {t.pick for t in rebased(side, {"w": "unknown"})} == {"old"}
 
 
 def test_states_only_move_forward(tmp_path):
