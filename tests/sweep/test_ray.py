@@ -56,7 +56,7 @@ def kill_the_first_measuring_worker(log: Path, killed: list[int]) -> None:
 def test_a_worker_killed_in_the_middle_costs_nothing(cluster, tmp_path, real_tools):
     log, killed = tmp_path / "log", []
     fake = FakePlan(log=str(log), pause=0.05, hang="YTILE2_WvPrGrp8_A_CHUNK8_UNRL2", torch_us=3.0)
-    farm = RayFarm(ARCH, fake, cluster.address, deadline=3.0)
+    farm = RayFarm(ARCH, fake, cluster.address, deadline=6.0)
     assert farm.lanes == 1
     killer = threading.Thread(target=kill_the_first_measuring_worker, args=(log, killed), daemon=True)
     killer.start()
