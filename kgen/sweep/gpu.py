@@ -7,6 +7,7 @@ kernel it was told, whatever the table says, stands behind the op while a graph 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kgen.runtime.driver import Driver
 
 _FLOOR_REPLAYS = 5
+CLOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,16 @@ class GpuMeasurer:
         self.driver, self._ordinal = driver, ordinal
         self._floors: dict[int, float] = {}
         self._floor: Any = None
+        self._clock: tuple[float, str] | None = None
         self._run: tuple[Workload, Contest] | None = None
         self._capturable: dict[Any, bool] = {}
 
     def device(self) -> DeviceState:
-        """The device, with its clocks as they are now."""
-        device = self.driver.device
-        return DeviceState(device.name, device.cu, clock_state(arch_facts(device.arch).vendor, self._ordinal))
+        """The device, with its clocks as they are now; asked at most every few seconds, since asking can take as long as a batch of times."""
+        device, now = self.driver.device, time.monotonic()
+        if self._clock is None or now - self._clock[0] > CLOCK_SECONDS:
+            self._clock = now, clock_state(arch_facts(device.arch).vendor, self._ordinal)
+        return DeviceState(device.name, device.cu, self._clock[1])
 
     def check(self, kernel: Built, workloads: Sequence[Workload]) -> list[Checked]:
         """Odd sizes between guards first; then each problem at its real size through the op, against fp64."""
