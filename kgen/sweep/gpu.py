@@ -138,8 +138,16 @@ class GpuMeasurer:
         """The problem's operands; those of the problem before are given up. The ops find the library that is adopted when they are called."""
         if self._run is None or self._run[0] != workload:
             self._run = None
+            self._give_memory_back()
             self._run = workload, _contest(answer, workload, cold=True)
         return self._run[1]
+
+    def _give_memory_back(self) -> None:
+        """Operands of another size do not fit the holes that these leave."""
+        if self.driver.device.tensors == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
 
     def _captures(self, answer: _Answering, run: Contest, workload: Workload) -> bool:
         """Whether torch's answer can be captured at all: one that looks at its data on the host cannot, and is not timed."""
