@@ -267,8 +267,8 @@ class Sweep:
         right = []
         for kernel in kernels:
             known = self.store.checked(kernel.name, kernel.origin, self.device.name)
-            if not all(known.values()):
-                continue
+            if not all(known.values()) or self.store.state(kernel.name, kernel.origin)[0] == "failed":
+                continue  # wrong, or it has cost a process already
             todo = [w for w in self._takes[kernel.name] if w.key not in known]
             if known and not todo:
                 right.append(kernel)

@@ -52,6 +52,9 @@ def test_a_kernel_that_hangs_costs_one_process(tmp_path, real_tools):
     assert "gave no answer" in found[bad][1]
     assert tally.lost_workers == 1
     assert Counter(state for state, _ in found.values())["timed"] == len(found) - 1
+    store.close()
+    tally, _, _ = run(tmp_path, FakePlan(hang="YTILE2_WvPrGrp8_A_CHUNK8_UNRL2"), deadline=6.0)
+    assert (tally.lost_workers, tally.checks) == (0, 0), "it is not tried again"
 
 
 @hipcc
