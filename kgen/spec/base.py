@@ -10,14 +10,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgen.errors import Problem, SpecError
 from kgen.spec.arch import ARCHES, ArchFacts, arch_facts
 
-Dtype = Literal["bf16", "fp16"]
+Dtype = Literal["bf16", "fp16", "fp32"]
+HALVES: tuple[Dtype, ...] = ("bf16", "fp16")
 F = TypeVar("F", bound=Callable[..., "Problem | None"])
 
 _OMITTED = (None, False)  # values whose part is left out of the name
@@ -74,7 +75,7 @@ class KernelSpec(BaseModel):
     template: ClassVar[str]
 
     arch: str = Param(doc="target the kernel is compiled for", among=tuple(ARCHES))
-    dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=get_args(Dtype))
+    dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=HALVES)
 
     # ---- what each family states; docs are with the families
 

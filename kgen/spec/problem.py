@@ -33,3 +33,12 @@ class W4Shape(GemmShape):
 
     GROUP_SIZE: int = 128
     HAS_ZP: bool = False
+
+
+@dataclass(frozen=True)
+class Code4Shape(GemmShape):
+    """The same on codes of 4 bits that stand for the numbers of a table: BLOCK consecutive elements of the flattened weight share an absmax."""
+
+    CODE: str = "nf4"
+    BLOCK: int = 64
+    NESTED: bool = False

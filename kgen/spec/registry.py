@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kgen.errors import Problem, SpecError
 from kgen.spec.base import KernelSpec
+from kgen.spec.gemm_4bit import Gemm4BitSpec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
@@ -11,7 +12,7 @@ from kgen.spec.wvsplitkq import WvSplitKQSpec
 from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
 FAMILIES: dict[str, type[KernelSpec]] = {
-    cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec, WvSplitKInt4Spec)
+    cls.family: cls for cls in (WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec, WvSplitKInt4Spec, Gemm4BitSpec)
 }
 
 

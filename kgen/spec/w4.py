@@ -98,6 +98,11 @@ class W4Spec(KernelSpec):
         """32-bit words of a chunk."""
         return self.A_CHUNK // WORD
 
+    @property
+    def some_rows(self) -> bool:
+        """Whether a launch may bring fewer activation rows than N."""
+        return False
+
     # ---- registers of a lane
 
     @property
