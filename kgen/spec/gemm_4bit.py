@@ -38,13 +38,13 @@ _ARGS = layout_args(
     ("const u8*", "absmax_codes"),
     ("const f32*", "absmax_table"),
     ("const f32*", "absmax_offset"),
+    ("u32", "block_shift"),
     ("const T*", "act"),
     ("const T*", "bias"),
     ("T*", "out"),
     ("u32", "M"),
     ("u32", "K"),
     ("u32", "rows"),
-    ("u32", "block_shift"),
     ("u32", "act_stride"),
     ("u32", "bias_stride"),
     ("u32", "groups"),
@@ -170,7 +170,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def planes(self) -> tuple[tuple[int, int, int, int], ...]:
         """The same as tables of the low and the high byte for the target's byte permute, four words each."""
-        planes = plain_planes if self.facts.vendor == "nvidia" else xor_planes
+        planes = plain_planes if self.facts.vendor == "nvidia" or self.CODE == "fp4" else xor_planes  # fp4: bit 3 is the sign
         return planes(self.CODE, self.dtype)
 
     @property
@@ -299,4 +299,6 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
             per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
             return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
-        return self.macs_per_step if self.dtype == "fp32" else self.macs_per_step // 2
+        if self.dtype == "fp32":  # and the products with absmax, which are fp32 too
+            return self.macs_per_step + self.UNRL * self.YTILE * self.N
+        return self.macs_per_step // 2
