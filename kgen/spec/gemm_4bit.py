@@ -30,7 +30,8 @@ Table = Literal["perm", "lds"]
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
 _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
-_WINDOW_BYTES = 16 * 1024
+_WINDOW_BYTES = 16 * 1024  # LDS of a window for up to 8 rows: small enough that four groups share a CU's 64 KiB
+_NVIDIA_STATIC = 48 * 1024  # shared memory that a kernel may declare; more is given at launch only [CUDA programming guide, cc 9.0]
 _SCALE_CODES = 256
 _ARGS = layout_args(
     ("const u32*", "codes"),
@@ -142,7 +143,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.STAGING != "window":
             return None
         trip = self.UNRL * self.K_WAVES
-        return max(1, _WINDOW_BYTES // (self.slab_bytes * trip)) * trip * self.slab
+        wanted = min(_WINDOW_BYTES * ceil_div(self.N, 8), self.facts.lds_per_group // 2)
+        return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
 
     @property
     def exchange_bytes(self) -> int:
@@ -158,7 +160,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        return self.exchange_bytes + self.table_bytes + ceil_div(self.window or 0, self.slab) * self.slab_bytes
+        return self.exchange_bytes + self.table_bytes
 
     # ---- the table, for the template
 
@@ -211,10 +213,11 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
-        if self.static_lds <= arch.lds_per_group:
+        limit = _NVIDIA_STATIC if arch.vendor == "nvidia" else arch.lds_per_group
+        if self.static_lds <= limit and self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE)) <= arch.lds_per_group:
             return None
         what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums and {self.table_bytes} for tables"
-        return Problem(("COPIES", "N", "WvPrGrp", "YTILE"), what, f"at most {arch.lds_per_group} on {arch.name}", "lower COPIES or WvPrGrp")
+        return Problem(("COPIES", "N", "WvPrGrp", "YTILE"), what, f"at most {limit} on {arch.name}, {arch.lds_per_group} with activations", "lower COPIES or WvPrGrp")
 
     @rule
     def codes_fit_registers(self, arch: ArchFacts) -> Problem | None:
@@ -248,10 +251,10 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if self.STAGING == "lds" else "0"
+        return f"ceil_div({self.window or 'K'}, {self.slab}) * {self.slab_bytes}"
 
     def dynamic_lds(self, shape: GemmShape) -> int:
-        return ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else 0
+        return ceil_div(self.window or shape.K, self.slab) * self.slab_bytes
 
     def lds_bytes(self, shape: GemmShape) -> int:
         return self.static_lds + self.dynamic_lds(shape)
