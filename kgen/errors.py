@@ -77,6 +77,10 @@ class OpError(ProblemsError):
     """Tensors that an op does not take: dtype, shape, stride, device."""
 
 
+class PackError(ProblemsError):
+    """Quantised weights that cannot be packed: another bit width, group, order or shape than the kernels read, or a damaged checkpoint."""
+
+
 class ManifestError(KgenError):
     """A build folder's manifest that is missing, damaged or of another version."""
 

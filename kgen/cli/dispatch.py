@@ -36,13 +36,13 @@ def explain(
     """The row that answers a problem, each of its conditions with the values, and the evidence for it."""
     from kgen.dispatch import explain as explain_pick
     from kgen.dispatch import load_table
-    from kgen.spec.problem import GemmShape
     from kgen.spec.registry import family_class
 
-    family_class(family)
-    values = _problem_of(problem)
+    spec = family_class(family)
+    values = _problem_of(problem, tuple(spec.traits))
     loaded = load_table(family, one_arch(arch), table)
-    sizes = GemmShape(*(int(values[name]) for name in SIZES))
+    traits = {name: _trait(values[name]) for name in spec.traits if name in values}
+    sizes = spec.shape(*(int(values[name]) for name in SIZES), **traits)
     cu = int(values["cu"]) if "cu" in values else None
     answer = explain_pick(loaded, sizes, str(values.get("dtype", "bf16")), cu)
     if as_json:
@@ -60,17 +60,24 @@ def _freshness(answer: Explanation) -> str:
     return freshness(answer.table, answer.pick.row)
 
 
-def _problem_of(words: list[str]) -> dict[str, str]:
+def _trait(word: str) -> int | bool:
+    """A trait's value: a number, true or false."""
+    return {"true": True, "false": False}[word] if word in ("true", "false") else int(word)
+
+
+def _problem_of(words: list[str], traits: tuple[str, ...]) -> dict[str, str]:
     """`M=1 N=2 ...` as a dict; SpecError with everything that is wrong with it."""
-    allowed = (*SIZES, "dtype", "cu")
+    allowed = (*SIZES, *traits, "dtype", "cu")
     values: dict[str, str] = {}
     problems = []
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in allowed:
             problems.append(Problem((word,), "not understood", "KEY=VALUE with KEY one of " + ", ".join(allowed)))
+        elif key in traits and value in ("true", "false"):
+            values[key] = value
         elif key != "dtype" and not value.removeprefix("-").isdigit():
-            problems.append(Problem((key,), repr(value), "a whole number"))
+            problems.append(Problem((key,), repr(value), "a whole number" + (", true or false" if key in traits else "")))
         else:
             values[key] = value
     missing = [name for name in SIZES if name not in values and not any(p.fields == (name,) for p in problems)]

@@ -22,7 +22,7 @@ from kgen.errors import KgenError, MissingPieceError
 USAGE_EXIT = 2  # what typer ends with when the words on the command line make no sense; ours is 1
 STOPPED = 130
 DEBUG = "--debug"
-EXTRAS = {"torch": "torch", "numpy": "emu", "tinygrad": "emu", "safetensors": "demo", "hip": "hip", "cuda": "cuda"}
+EXTRAS = {"torch": "torch", "numpy": "emu", "tinygrad": "emu", "safetensors": "pack", "hip": "hip", "cuda": "cuda"}
 """Package -> the extra of kgen that brings it."""
 COMMANDS = (
     "build",
@@ -36,6 +36,7 @@ COMMANDS = (
     "emu",
     "doctor",
     "toolchain",
+    "pack",
     "spec",
     "shapes",
 )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from kgen.dispatch.age import current_digest, rendered_digest, same_digest
 from kgen.dispatch.because import Measured, Model
 from kgen.dispatch.grid import boundary_shapes, model_grid
-from kgen.dispatch.match import _fitting, family_cu
+from kgen.dispatch.match import _fitting, family_cu, shape_values
 from kgen.dispatch.table import DispatchTable, Row, families_of, load_table
 from kgen.errors import Problem
 from kgen.spec.base import KernelSpec
@@ -199,7 +199,7 @@ def _try_shape(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) 
 
 
 def _words(shape: GemmShape) -> str:
-    return f"M {shape.M} N {shape.N} K {shape.K}"
+    return " ".join(f"{name} {value}" for name, value in shape_values(shape).items())
 
 
 def _coverage(table: DispatchTable, seen: _Seen) -> Iterable[Finding]:

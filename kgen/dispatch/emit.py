@@ -28,9 +28,9 @@ from kgen.dispatch.predicate import (
     Not,
     names_in,
 )
-from kgen.dispatch.quantities import CU_MAX, DTYPES, SIZE_MAX
+from kgen.dispatch.quantities import CU_MAX, DTYPES, SIZE_MAX, Traits, trait_values
 from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, kernels_named, load_table, rows_range
-from kgen.spec.registry import FAMILIES
+from kgen.spec.registry import FAMILIES, family_class
 
 _OPERATORS = {"and": "&&", "or": "||"}
 _FUNCTIONS = {"//": "floor_div", "%": "floor_mod", "ceil_div": "ceil_div", "min": "lesser", "max": "greater"}
@@ -114,16 +114,16 @@ constexpr Int greater(Int a, Int b) {{ return a < b ? b : a; }}
 constexpr bool size_ok(Int size) {{ return 1 <= size && size <= {size_max}; }}
 
 struct Names {{
-  const char* of[{dtype_count}][{n_count}];  // by dtype and N - {n_first}
+  const char* of[{dtype_count}]{trait_dims}[{n_count}];  // by dtype{trait_words} and N - {n_first}
 }};
 {names}
-constexpr const char* at(const Names& names, Dtype dtype, Int N) {{
-  return {n_first} <= N && N <= {n_last} ? names.of[static_cast<int>(dtype)][N - {n_first}] : nullptr;
+{trait_index}constexpr const char* at(const Names& names, Dtype dtype{trait_params}, Int N) {{
+  return {n_first} <= N && N <= {n_last}{trait_known} ? names.of[static_cast<int>(dtype)]{trait_at}[N - {n_first}] : nullptr;
 }}
 }}  // namespace detail
 
-// The first row that holds, for a device of `cu` CUs: out[N, M] = act[N, K] @ weight[M, K]^T.
-constexpr Pick pick(std::int64_t M, std::int64_t N, std::int64_t K, [[maybe_unused]] Dtype dtype, std::int64_t cu = default_cu) {{
+// The first row that holds, for a device of `cu` CUs: out[N, M] = act[N, K] @ weight[M, K]^T{trait_doc}.
+constexpr Pick pick(std::int64_t M, std::int64_t N, std::int64_t K, [[maybe_unused]] Dtype dtype{trait_params}, std::int64_t cu = default_cu) {{
   using namespace detail;
   if (!size_ok(M) || !size_ok(N) || !size_ok(K) || cu < 1 || cu > {cu_max}) return {{0, nullptr}};
 {body}
@@ -137,7 +137,7 @@ constexpr Pick pick(std::int64_t M, std::int64_t N, std::int64_t K, [[maybe_unus
 def to_header(table: DispatchTable) -> str:
     """The table as a C++17 header with `constexpr Pick pick(M, N, K, dtype, cu)`."""
     span = rows_range(table.family)
-    body = [*_constants(table), *(line for row in table.rows for line in _row_lines(row))]
+    body = [*_constants(table), *(line for row in table.rows for line in _row_lines(row, table.family))]
     return _HEADER.format(
         family=table.family,
         arch=table.arch,
@@ -150,7 +150,8 @@ def to_header(table: DispatchTable) -> str:
         n_first=span.start,
         n_last=span.stop - 1,
         n_count=len(span),
-        names="\n".join(_names(row, span) for row in table.rows if not row.torch),
+        **_trait_text(table.family),
+        names="\n".join(_names(row, span, trait_values(table.family)) for row in table.rows if not row.torch),
         body="\n".join(f"  {line}" for line in body),
     )
 
@@ -160,14 +161,47 @@ def _comment(text: str) -> str:
     return " ".join(text.replace("\\", "/").split())
 
 
-def _names(row: Row, span: range) -> str:
+def _trait_text(family: str) -> dict[str, str]:
+    """What the header says of a family's traits: dimensions, parameters and the place of a combination; nothing where it has none."""
+    traits = family_class(family).traits
+    if not traits:
+        keys = ("dims", "words", "index", "params", "known", "at", "doc")
+        return {f"trait_{key}": "" for key in keys}
+    kinds = {name: "bool" if isinstance(values[0], bool) else "std::int64_t" for name, values in traits.items()}
+    params = "".join(f", {kind} {name}" for name, kind in kinds.items())
+    names = ", ".join(traits)
+    index = ["// The place of a combination among those that kernels exist for, -1 for none.", f"constexpr Int trait_index({params[2:]}) {{"]
+    tests = [" && ".join(_trait_test(name, value) for name, value in zip(traits, values, strict=True)) for values in trait_values(family)]
+    index += [f"  if ({test}) return {place};" for place, test in enumerate(tests)]
+    index += ["  return -1;", "}", ""]
+    return {
+        "trait_dims": f"[{len(tests)}]",
+        "trait_words": f", trait_index({names})",
+        "trait_index": "\n".join(index),
+        "trait_params": params,
+        "trait_known": f" && trait_index({names}) >= 0",
+        "trait_at": f"[trait_index({names})]",
+        "trait_doc": f", for weights with these traits: {names}",
+    }
+
+
+def _trait_test(name: str, value: int | bool) -> str:
+    return (name if value else f"!{name}") if isinstance(value, bool) else f"{name} == {value}"
+
+
+def _names(row: Row, span: range, traits: list[Traits]) -> str:
     rows = []
     for dtype in DTYPES:
-        names = [row.kernels.get((dtype, N)) for N in span]
-        while names and names[-1] is None:  # what is left out is nullptr
-            names.pop()
-        rows.append("    {" + ",\n     ".join(f'"{name}"' if name else "nullptr" for name in names) + "}")
+        lists = [_names_of_one(row, dtype, values, span) for values in traits]
+        rows.append("    " + (lists[0] if traits == [()] else "{" + ",\n    ".join(lists) + "}"))
     return f"inline constexpr Names row{row.number} = {{{{\n" + ",\n".join(rows) + "}};"
+
+
+def _names_of_one(row: Row, dtype: str, traits: Traits, span: range) -> str:
+    names = [row.kernels.get((dtype, N, *traits)) for N in span]
+    while names and names[-1] is None:  # what is left out is nullptr
+        names.pop()
+    return "{" + ",\n     ".join(f'"{name}"' if name else "nullptr" for name in names) + "}"
 
 
 def _constants(table: DispatchTable) -> list[str]:
@@ -186,12 +220,13 @@ def _constants(table: DispatchTable) -> list[str]:
     return lines
 
 
-def _row_lines(row: Row) -> list[str]:
+def _row_lines(row: Row, family: str) -> list[str]:
     condition = to_cpp(row.condition)
     note = f"// row {row.number}: {_comment(row.because.words())}"
     if row.torch:
         return [note, f"if ({condition}) return {{{row.number}, nullptr}};"]
-    answer = f"if (const char* kernel = at(row{row.number}, dtype, N)) return {{{row.number}, kernel}};"
+    traits = "".join(f", {name}" for name in family_class(family).traits)
+    answer = f"if (const char* kernel = at(row{row.number}, dtype{traits}, N)) return {{{row.number}, kernel}};"
     return [note, f"if ({condition}) {{", f"  {answer}", "}"]
 
 

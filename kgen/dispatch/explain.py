@@ -7,7 +7,7 @@ from typing import Any
 
 from kgen.dispatch.age import current_digest, freshness
 from kgen.dispatch.evaluate import closure
-from kgen.dispatch.match import Pick, family_cu, pick
+from kgen.dispatch.match import Pick, family_cu, pick, shape_values
 from kgen.dispatch.predicate import Compare, Constant, Junction, Name, Node, names_in, to_text
 from kgen.dispatch.table import DispatchTable, Row
 from kgen.spec.problem import GemmShape
@@ -47,7 +47,7 @@ class Explanation:
         return {
             "family": self.table.family,
             "arch": self.table.arch,
-            "problem": {"M": self.shape.M, "N": self.shape.N, "K": self.shape.K, "dtype": self.dtype, "cu": self.cu},
+            "problem": {**shape_values(self.shape), "dtype": self.dtype, "cu": self.cu},
             "row": row.number,
             "rows": len(self.table.rows),
             "kernel": self.pick.kernel or "torch",

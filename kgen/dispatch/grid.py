@@ -8,9 +8,10 @@ from itertools import chain, pairwise, product
 from kgen.dispatch.evaluate import closure
 from kgen.dispatch.match import family_cu
 from kgen.dispatch.predicate import Arithmetic, Compare, Constant, Member, Node, children, names_in
-from kgen.dispatch.quantities import DTYPES, SIZE_MAX
+from kgen.dispatch.quantities import DTYPES, SIZE_MAX, Traits, trait_values
 from kgen.dispatch.table import DispatchTable, rows_range
 from kgen.spec.problem import GemmShape
+from kgen.spec.registry import family_class
 
 _SIZES = {
     "M": (1, 2, 8, 17, 64, 129, 1000, 4096, 12288, 152064, SIZE_MAX),
@@ -31,17 +32,27 @@ def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
     ragged = [k for k in K if k % _PIECE]
     few_n, few_m = sorted({N[0], N[1], N[-1]}), sorted({M[0], M[len(M) // 2], M[-1]})
     dtypes = _dtypes(table)
+    traits = trait_values(table.family)
     for m, n, k in chain(product(M, N, whole), product(few_m, few_n, ragged)):
-        for dtype in dtypes:
-            yield GemmShape(m, n, k), dtype
+        for dtype, values in product(dtypes, traits):
+            yield _shape(table, m, n, k, values), dtype
 
 
 def model_grid(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Iterator[tuple[GemmShape, str]]:
     """Layers (M, K) of real models with every N that kernels exist for, and one more."""
-    for (M, K), N, dtype in product(
-        dict.fromkeys(layers), [*_rows(table), rows_range(table.family).stop], _dtypes(table)
+    for (M, K), N, dtype, values in product(
+        dict.fromkeys(layers),
+        [*_rows(table), rows_range(table.family).stop],
+        _dtypes(table),
+        trait_values(table.family),
     ):
-        yield GemmShape(M, N, K), dtype
+        yield _shape(table, M, N, K, values), dtype
+
+
+def _shape(table: DispatchTable, M: int, N: int, K: int, traits: Traits | None = None) -> GemmShape:
+    """A problem of the table's family; without traits, with the first ones that exist."""
+    values = trait_values(table.family)[0] if traits is None else traits
+    return family_class(table.family).shape(M, N, K, *values)
 
 
 def _rows(table: DispatchTable) -> list[int]:
@@ -122,12 +133,12 @@ def _crossings(table: DispatchTable, left: Node, right: Node, size: str) -> set[
 
         def above(value: int, N: int = N, other: int = other) -> bool:
             M, K = (value, other) if size == "M" else (other, value)
-            env = table.scope.environment(GemmShape(M, N, K), DTYPES[0], cu)
+            env = table.scope.environment(_shape(table, M, N, K), DTYPES[0], cu)
             return bool(a(env) > b(env))
 
         def at_least(value: int, N: int = N, other: int = other) -> bool:
             M, K = (value, other) if size == "M" else (other, value)
-            env = table.scope.environment(GemmShape(M, N, K), DTYPES[0], cu)
+            env = table.scope.environment(_shape(table, M, N, K), DTYPES[0], cu)
             return bool(a(env) >= b(env))
 
         out |= {_first_change(above), _first_change(at_least)}

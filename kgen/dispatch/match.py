@@ -18,6 +18,7 @@ from kgen.errors import MissingPieceError, NoRowError, Problem
 from kgen.spec.arch import arch_facts
 from kgen.spec.base import KernelSpec
 from kgen.spec.problem import GemmShape
+from kgen.spec.registry import family_class
 
 MEMO_LIMIT = 1 << 14  # shapes remembered by a picker; prompts of every length would fill memory otherwise
 
@@ -76,7 +77,7 @@ def _fitting(
     table: DispatchTable, row: Row, shape: GemmShape, dtype: str
 ) -> tuple[str, KernelSpec | None, Problem | None]:
     """The row's kernel for the shape, and why it cannot do it, or None."""
-    name = row.kernels.get((dtype, shape.N))
+    name = row.kernels.get((dtype, shape.N, *shape.traits.values()))
     if name is None:
         span = rows_range(table.family)
         if shape.N not in span:
@@ -96,6 +97,11 @@ def _check_problem(table: DispatchTable, shape: GemmShape, dtype: str, cu: int) 
         for name, size in (("M", shape.M), ("N", shape.N), ("K", shape.K))
         if not 1 <= size <= SIZE_MAX
     ]
+    for name, values in family_class(table.family).traits.items():
+        found = shape.traits.get(name)
+        if found not in values:
+            allowed = ", ".join(map(str, values))
+            problems.append(Problem((name,), "not given" if found is None else str(found), allowed, "use torch"))
     if dtype not in DTYPES:
         problems.append(Problem(("dtype",), repr(dtype), ", ".join(DTYPES)))
     if not 1 <= cu <= CU_MAX:
@@ -108,7 +114,8 @@ def _no_row(
     table: DispatchTable, shape: GemmShape, dtype: str, cu: int, skipped: list[Skipped], env: dict[str, Any]
 ) -> NoRowError:
     derived = ", ".join(f"{quantity.name} {env[quantity.name]}" for quantity in table.scope.quantities)
-    found = f"M {shape.M}, N {shape.N}, K {shape.K}, {dtype}, {cu} CUs ({derived})"
+    sizes = ", ".join(f"{name} {value}" for name, value in shape_values(shape).items())
+    found = f"{sizes}, {dtype}, {cu} CUs ({derived})"
     covered = f"{len(table.rows)} rows: " + "; ".join(row.when for row in table.rows[:4])
     covered += "; ..." if len(table.rows) > 4 else ""
     hint = f'end {table.where or "the table"} with a row  when = "true", use = "torch"'
@@ -120,6 +127,11 @@ def _no_row(
     return NoRowError(
         f"{table.family} on {table.arch}: no row for this shape in {table.where or 'the table'}", problems
     )
+
+
+def shape_values(shape: GemmShape) -> dict[str, int | bool]:
+    """The sizes and traits of a problem by name."""
+    return {"M": shape.M, "N": shape.N, "K": shape.K, **shape.traits}
 
 
 class Picker:
@@ -137,12 +149,12 @@ class Picker:
         self.cu = cu if cu is not None else family_cu(table)
         self.counts: Counter[int] = Counter()
         self.fallen: Counter[tuple[int, str, str]] = Counter()
-        self._memo: dict[tuple[int, int, int, str], Pick] = {}
+        self._memo: dict[tuple[GemmShape, str], Pick] = {}
         self._lock = threading.Lock()
 
     def pick(self, shape: GemmShape, dtype: str) -> Pick:
         """The answer for a shape. Raises NoRowError, or MissingPieceError when the row's kernel was not built."""
-        key = (shape.M, shape.N, shape.K, dtype)
+        key = (shape, dtype)
         answer = self._memo.get(key)
         if answer is None:
             answer = pick(self.table, shape, dtype, self.cu)

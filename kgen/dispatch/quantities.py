@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Any, get_args
 
 from kgen.dispatch.evaluate import Domain, Range, Value, closure, possible
@@ -15,12 +16,16 @@ from kgen.dispatch.predicate import Node, parse
 from kgen.spec.arch import ArchFacts, arch_facts
 from kgen.spec.base import Dtype
 from kgen.spec.problem import GemmShape
+from kgen.spec.registry import family_class
 
 SIZE_MAX = (
     1 << 31
 ) - 1  # of M, N and K each: what a 32-bit kernel argument can say, and what keeps conditions inside 64 bits
 CU_MAX = 4096
 DTYPES: tuple[str, ...] = get_args(Dtype)
+
+Traits = tuple[int | bool, ...]
+"""Values of a family's traits, in its order."""
 
 VARIABLES: dict[str, str] = {
     "M": "output features: rows of the weight",
@@ -61,6 +66,10 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
     "wvsplitk": _skinny("2 * "),
     "llmm1": _skinny("2 * "),
     "wvsplitkq": _skinny(""),
+    "wvsplitk_int4": (
+        *_skinny("2 * ")[:2],
+        Quantity("weight_bytes", "M * K // 2", "bytes of the codes, which bound the time of a decode step"),
+    ),
     "wvsplitkrc": (
         Quantity("strips", "ceil_div(M, 64)", "output features in 64s: what one work-group's four waves make together"),
         Quantity(
@@ -84,26 +93,41 @@ class Scope:
     def environment(self, shape: GemmShape, dtype: str, cu: int) -> dict[str, Any]:
         """The value of every name for one problem."""
         env: dict[str, Any] = {**self.facts, "M": shape.M, "N": shape.N, "K": shape.K, "dtype": dtype, "cu": cu}
+        env.update(shape.traits)
         for name, formula in self.formulas:
             env[name] = formula(env)
         return env
 
-    def domain(self, N: int | None = None, dtype: str | None = None) -> Domain:
-        """What each name can be, for every problem or for those of one N or dtype."""
-        return _domain(self.family, self.arch, N, dtype)
+    def domain(self, N: int | None = None, dtype: str | None = None, traits: Traits | None = None) -> Domain:
+        """What each name can be, for every problem or for those of one N, dtype or set of traits (values in the family's order)."""
+        return _domain(self.family, self.arch, N, dtype, traits)
 
 
 @cache
-def _domain(family: str, arch: str, N: int | None, dtype: str | None) -> Domain:
+def _domain(family: str, arch: str, N: int | None, dtype: str | None, traits: Traits | None) -> Domain:
     names_of = scope(family, arch)
     size = Range(1, SIZE_MAX)
     names: dict[str, Value] = {"M": size, "N": size if N is None else Range(N, N), "K": size, "cu": Range(1, CU_MAX)}
     names["dtype"] = frozenset(DTYPES if dtype is None else (dtype,))
+    for index, (name, values) in enumerate(family_class(family).traits.items()):
+        names[name] = _values(values if traits is None else (traits[index],))
     for name, value in names_of.facts.items():
         names[name] = frozenset((value,)) if isinstance(value, bool) else Range(value, value)
     for name, tree in names_of.trees.items():
         names[name] = possible(tree, names)
     return names
+
+
+def _values(values: tuple[int | bool, ...]) -> Value:
+    """Values of a trait as a domain."""
+    if all(isinstance(value, bool) for value in values):
+        return frozenset(bool(value) for value in values)
+    return Range(min(values), max(values))
+
+
+def trait_values(family: str) -> list[Traits]:
+    """Every combination of a family's traits, in the order in which the family names them; one empty one where it has none."""
+    return list(product(*family_class(family).traits.values()))
 
 
 def facts_named(facts: ArchFacts) -> dict[str, int | bool]:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from kgen.dispatch.because import KINDS, Because
 from kgen.dispatch.evaluate import check_condition, closure, possible
 from kgen.dispatch.predicate import Node, PredicateError, parse
-from kgen.dispatch.quantities import DTYPES, QUANTITIES, Scope, scope
+from kgen.dispatch.quantities import DTYPES, QUANTITIES, Scope, scope, trait_values
 from kgen.errors import Problem, SpecError, TableError
 from kgen.settings import data_dir
 from kgen.spec.arch import ARCHES
@@ -28,13 +28,15 @@ from kgen.spec.registry import FAMILIES, family_class, spec_from_name
 
 SCHEMA = 1
 TORCH = "torch"
+Key = tuple[str | int | bool, ...]
+"""dtype, N and the values of the family's traits: what a kernel is looked up by."""
 _ROW_KEYS = ("when", "use", "because")
 _HEAD_KEYS = ("schema", "arch", "family", "row")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row. `kernels` maps (dtype, N) to the kernel's name wherever the condition can hold; it is empty for torch."""
+    """One row. `kernels` maps (dtype, N, the family's traits) to the kernel's name wherever the condition can hold; it is empty for torch."""
 
     number: int
     when: str
@@ -42,7 +44,7 @@ class Row:
     because: Because
     condition: Node = field(repr=False)
     holds: Callable[[Mapping[str, Any]], bool] = field(repr=False, compare=False)
-    kernels: Mapping[tuple[str, int], str] = field(repr=False)
+    kernels: Mapping[Key, str] = field(repr=False)
 
     @property
     def torch(self) -> bool:
@@ -74,6 +76,14 @@ def kernels_named(table: DispatchTable) -> list[str]:
 def rows_range(family: str) -> range:
     """The N that kernels of the family exist for."""
     return family_class(family).row_counts()
+
+
+def fill(use: str, values: Mapping[str, str | int | bool]) -> str:
+    """A row's `use` with its placeholders filled in; one that is true or false stands for `_NAME` or nothing."""
+    for name, value in values.items():
+        words = (f"_{name}" if value else "") if isinstance(value, bool) else str(value)
+        use = use.replace(f"{{{name}}}", words)
+    return use
 
 
 # ---- files
@@ -154,7 +164,7 @@ def table_from(data: Mapping[str, Any], where: str = "table") -> DispatchTable:
     entries = data.get("row")
     rows: list[Row] = []
     specs: dict[str, KernelSpec] = {}
-    answered: set[tuple[str, int]] = set()
+    answered: set[Key] = set()
     if isinstance(entries, list) and family in QUANTITIES and arch in ARCHES:
         for number, entry in enumerate(entries, 1):
             reader = _RowReader(family, arch, number, entry, specs, answered)
@@ -193,7 +203,7 @@ class _RowReader:
     """Reads one row, collecting its problems.
 
     specs      kernels of the table so far; the row's are added
-    answered   (dtype, N) for which an earlier row always holds, so that this row needs no kernel for them; the row's are added
+    answered   keys for which an earlier row always holds, so that this row needs no kernel for them; the row's are added
     """
 
     def __init__(
@@ -203,7 +213,7 @@ class _RowReader:
         number: int,
         entry: Any,
         specs: dict[str, KernelSpec],
-        answered: set[tuple[str, int]],
+        answered: set[Key],
     ):
         self.family, self.arch, self.number, self.entry = family, arch, number, entry
         self.specs, self.answered = specs, answered
@@ -272,22 +282,29 @@ class _RowReader:
         allowed = f"{kind} evidence needs it: {doc}" if missing else entry["msg"].removeprefix("Input should be ")
         self.complain(f"because.{key}", found, allowed, "" if missing or not doc else f"{key}: {doc}")
 
-    def kernels(self, use: str, condition: Node | None) -> dict[tuple[str, int], str]:
-        """Names by (dtype, N) where the condition can hold; with an unreadable condition, all of them, to check the name at least."""
-        filled = use.replace("{dtype}", "").replace("{N}", "")
+    def kernels(self, use: str, condition: Node | None) -> dict[Key, str]:
+        """Names by key where the condition can hold; with an unreadable condition, all of them, to check the name at least."""
+        names = ("dtype", "N", *family_class(self.family).traits)
+        filled = use
+        for name in names:
+            filled = filled.replace(f"{{{name}}}", "")
         if "{" in filled or "}" in filled:
-            self.complain("use", repr(use), "the placeholders {dtype} and {N}, nothing else in braces")
+            known = ", ".join(f"{{{name}}}" for name in names)
+            self.complain("use", repr(use), f"the placeholders {known}, nothing else in braces")
             return {}
-        out: dict[tuple[str, int], str] = {}
-        always: set[tuple[str, int]] = set()
+        out: dict[Key, str] = {}
+        always: set[Key] = set()
         reachable = False
-        for dtype, N in product(DTYPES, rows_range(self.family)):
-            truth = frozenset((True,)) if condition is None else possible(condition, self.scope.domain(N, dtype))
+        for dtype, N, traits in product(DTYPES, rows_range(self.family), trait_values(self.family)):
+            truth = (
+                frozenset((True,)) if condition is None else possible(condition, self.scope.domain(N, dtype, traits))
+            )
             reachable = reachable or True in truth  # type: ignore[operator]
+            key = (dtype, N, *traits)
             if truth == {True} and condition is not None:
-                always.add((dtype, N))
-            if True in truth and (dtype, N) not in self.answered:  # type: ignore[operator]
-                out[dtype, N] = use.replace("{dtype}", dtype).replace("{N}", str(N))
+                always.add(key)
+            if True in truth and key not in self.answered:  # type: ignore[operator]
+                out[key] = fill(use, dict(zip(names, key, strict=True)))
         self.answered |= always
         if use == TORCH:
             return {}
@@ -299,7 +316,7 @@ class _RowReader:
         self.add_specs(out)
         return out
 
-    def add_specs(self, kernels: Mapping[tuple[str, int], str]) -> None:
+    def add_specs(self, kernels: Mapping[Key, str]) -> None:
         said: set[tuple[str, ...]] = set()
         for name in dict.fromkeys(kernels.values()):
             if name in self.specs:

@@ -32,6 +32,7 @@ class ArchFacts(BaseModel):
     cu                           CU count of `part`; a launch uses the device's own count when there is a device    [prod]
     bandwidth_gbs                peak memory bandwidth of `part`, 1e9 bytes/s                                       [prod]
     lds_per_group                LDS (shared memory) one work-group may take                                        [isa] [cuda]
+    static_lds                   LDS of those that a kernel may declare at compile time; the rest has to be asked for by the launch   [isa] [cuda]
     lds_per_cu                   LDS pool that the resident groups of a CU share                                    [isa] [cuda]
     lds_granule                  LDS is handed out in multiples of this                                             [llvm] [cuda]
     lds_reserved_per_group       what the system takes of the pool for each group                                   [cuda]
@@ -60,6 +61,7 @@ class ArchFacts(BaseModel):
     cu: int
     bandwidth_gbs: float
     lds_per_group: int
+    static_lds: int
     lds_per_cu: int
     lds_granule: int
     lds_reserved_per_group: int = 0
@@ -88,6 +90,7 @@ _RDNA: dict[str, Any] = dict(
     vendor="amd",
     wave=32,
     lds_per_group=64 * _KIB,
+    static_lds=64 * _KIB,
     lds_per_cu=128 * _KIB,
     lds_granule=1024,
     max_waves_per_simd=16,
@@ -130,6 +133,7 @@ _TABLE = (
         cu=304,
         bandwidth_gbs=5300,
         lds_per_group=64 * _KIB,
+        static_lds=64 * _KIB,
         lds_per_cu=64 * _KIB,
         lds_granule=512,
         dot2_bf16=False,
@@ -143,6 +147,7 @@ _TABLE = (
         cu=256,
         bandwidth_gbs=8000,
         lds_per_group=160 * _KIB,
+        static_lds=160 * _KIB,
         lds_per_cu=160 * _KIB,
         lds_granule=1280,
         dot2_bf16=True,
@@ -159,6 +164,7 @@ _TABLE = (
         cu=132,
         bandwidth_gbs=4800,
         lds_per_group=227 * _KIB,
+        static_lds=48 * _KIB,
         lds_per_cu=228 * _KIB,
         lds_granule=128,
         lds_reserved_per_group=1024,

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgen.errors import Problem, SpecError
 from kgen.spec.arch import ARCHES, ArchFacts, arch_facts
+from kgen.spec.problem import GemmShape
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 HALVES: tuple[Dtype, ...] = ("bf16", "fp16")
@@ -73,6 +74,9 @@ class KernelSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     family: ClassVar[str]
     template: ClassVar[str]
+    shape: ClassVar[type[GemmShape]] = GemmShape
+    # What a problem brings besides type and sizes that a kernel is compiled for: names of fields, with every value that exists.
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {}
 
     arch: str = Param(doc="target the kernel is compiled for", among=tuple(ARCHES))
     dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=HALVES)
@@ -128,6 +132,14 @@ class KernelSpec(BaseModel):
     def row_counts(cls) -> range:
         """The numbers of activation rows that kernels of the family exist for."""
         raise NotImplementedError
+
+    def trait_problem(self, shape: GemmShape) -> Problem | None:
+        """Why this kernel is none for the problem's traits, or None."""
+        for name in self.traits:
+            found = shape.traits.get(name)
+            if found != getattr(self, name):
+                return Problem((name,), "not given" if found is None else str(found), f"{getattr(self, name)}, fixed in {self.name}")
+        return None
 
     @property
     def facts(self) -> ArchFacts:

@@ -194,6 +194,8 @@ class LinearSpec(KernelSpec):
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op, sweep and tests all ask here."""
         if shape.N != self.N:
             return Problem(("N",), str(shape.N), f"{self.N}, fixed in {self.name}")
+        if wrong := self.trait_problem(shape):
+            return wrong
         if shape.K % self.piece or shape.K < self.piece:
             return Problem(
                 ("K",),

@@ -26,6 +26,11 @@ class GemmShape:
     N: int
     K: int
 
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """What kernels are compiled for besides type and sizes, by name: the family's `traits`, in that order."""
+        return {}
+
 
 @dataclass(frozen=True)
 class W4Shape(GemmShape):
@@ -34,11 +39,21 @@ class W4Shape(GemmShape):
     GROUP_SIZE: int = 128
     HAS_ZP: bool = False
 
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """GROUP_SIZE and HAS_ZP."""
+        return {"GROUP_SIZE": self.GROUP_SIZE, "HAS_ZP": self.HAS_ZP}
+
 
 @dataclass(frozen=True)
 class Code4Shape(GemmShape):
-    """The same on codes of 4 bits that stand for the numbers of a table: BLOCK consecutive elements of the flattened weight share an absmax."""
+    """The same on bitsandbytes' 4-bit codes, NF4 or FP4. GROUP_SIZE is the blocksize or, for longer blocks, 128; NESTED: absmax is quantised too."""
 
-    CODE: str = "nf4"
-    BLOCK: int = 64
+    GROUP_SIZE: int = 64
+    FP4: bool = False
     NESTED: bool = False
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """GROUP_SIZE, FP4 and NESTED."""
+        return {"GROUP_SIZE": self.GROUP_SIZE, "FP4": self.FP4, "NESTED": self.NESTED}

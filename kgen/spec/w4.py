@@ -10,16 +10,19 @@ need serve to keep the groups of a slab apart: column n * GROUPS + g sums group 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import KernelSpec, rule
-from kgen.spec.problem import ceil_div
+from kgen.spec.problem import GemmShape, W4Shape, ceil_div
 
 Dequant = Literal["scalar", "magic", "finite", "truncate", "actsum"]
 GROUP_SIZES = (32, 64, 128)
 WORD = 8  # codes of one 32-bit word
+_SGPRS = 31
+_UNROLLED = 2048
 MATRIX_ROWS = 16  # weight rows of one matrix instruction
 # Added to a code by the exponent trick: the first number of the binade in which codes are neighbours.
 OFFSET = {"bf16": 128, "fp16": 64}
@@ -28,7 +31,8 @@ OFFSET = {"bf16": 128, "fp16": 64}
 class W4Spec(KernelSpec):
     """What int4 families derive from their parameters; each declares the fields named here in the place that they have in its names."""
 
-    traits: ClassVar[dict[str, tuple[int | bool, ...]]] = {"GROUP_SIZE": GROUP_SIZES, "HAS_ZP": (False, True)}
+    shape: ClassVar[type[GemmShape]] = W4Shape
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {"GROUP_SIZE": GROUP_SIZES, "HAS_ZP": (False, True)}
 
     if TYPE_CHECKING:
         N: int
@@ -37,9 +41,11 @@ class W4Spec(KernelSpec):
         WvPrGrp: int
         A_CHUNK: int
         UNRL: int
+        GrpsPerCU: int
         GROUP_SIZE: int
         HAS_ZP: bool
         DEQUANT: Dequant
+        STAGING: str
 
     # ---- how a wave is laid over rows and K
 
@@ -79,6 +85,11 @@ class W4Spec(KernelSpec):
         return self.slab * self.UNRL
 
     @property
+    def whole_slabs(self) -> bool:
+        """Whether K, which is whole groups, is always whole slabs."""
+        return self.GROUP_SIZE % self.slab == 0
+
+    @property
     def groups_of_slab(self) -> int:
         """Groups that meet in one matrix instruction."""
         return max(1, self.slab // self.GROUP_SIZE) if self.matrix else 1
@@ -106,9 +117,34 @@ class W4Spec(KernelSpec):
     # ---- registers of a lane
 
     @property
+    def from_memory(self) -> bool:
+        """Whether a lane loads activations from memory beside the weights."""
+        return self.STAGING in ("global", "prefix")
+
+    @property
+    def act_vgprs(self) -> int:
+        """Registers for activations: of a trip where they come from memory, else of a word or two."""
+        if self.from_memory:
+            return 4 * self.words * self.column_tiles * self.UNRL
+        return 8 * self.column_tiles if self.matrix else 4 * self.N
+
+    @property
+    def scale_vgprs(self) -> int:
+        """Registers for scales and zero points of a trip."""
+        kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 1
+        return self.UNRL * self.row_tiles * kept * (2 if self.HAS_ZP else 1)
+
+    @property
+    def decode_vgprs(self) -> int:
+        """Registers for decoded pairs and what making them takes; bf16 has no packed arithmetic on AMD."""
+        ways = {"actsum": 4, "magic": 8, "truncate": 8, "finite": 8, "scalar": 8}
+        emulated = self.facts.vendor == "amd" and self.dtype == "bf16" and self.DEQUANT in ("magic", "scalar")
+        return ways[self.DEQUANT] * (2 if emulated else 1) * self.rows_of_lane * self.row_tiles
+
+    @property
     def weight_vgprs(self) -> int:
-        """Registers for the codes of one trip."""
-        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words
+        """Registers for the codes of one trip; on RDNA the next ones are already being fetched into others."""
+        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words * (1 if self.matrix else 2)
 
     @property
     def sum_vgprs(self) -> int:
@@ -126,16 +162,38 @@ class W4Spec(KernelSpec):
         return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {self.lane_rows}")
 
     @rule
-    def codes_fit_registers(self, arch: ArchFacts) -> Problem | None:
+    def trip_fits_registers(self, arch: ArchFacts) -> Problem | None:
+        """An estimate that errs on the large side; machine code is checked for spills in the tests."""
         lanes = arch.simds_per_cu * arch.wave
-        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // max(self.THRDS * self.WvPrGrp, lanes)) - 24
-        act = 4 * self.words * (self.column_tiles if self.matrix else self.N)
-        decoded = 4 * self.rows_of_lane * self.row_tiles
-        used = self.weight_vgprs + act + decoded + self.sum_vgprs
+        resident = max(self.THRDS * self.WvPrGrp * self.GrpsPerCU, lanes)
+        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // resident) - 24  # addresses and loop state
+        used = self.weight_vgprs + self.scale_vgprs + self.act_vgprs + self.decode_vgprs + self.sum_vgprs
         if used <= limit:
             return None
-        found = f"{self.weight_vgprs} code + {act} activation + {decoded} decoded + {self.sum_vgprs} sum registers per lane = {used}"
-        allowed = f"at most {limit} on {arch.name} with {self.THRDS * self.WvPrGrp} work-items"
+        found = (
+            f"{self.weight_vgprs} code + {self.scale_vgprs} scale + {self.act_vgprs} activation + {self.decode_vgprs} decoded + "
+            f"{self.sum_vgprs} sum registers per lane = {used}"
+        )
+        allowed = f"at most {limit} on {arch.name} with {self.THRDS * self.WvPrGrp * self.GrpsPerCU} work-items on a CU"
         return Problem(
             ("YTILE", "UNRL", "A_CHUNK", "N"), found, allowed, "lower UNRL first; it costs the least bandwidth"
         )
+
+    @rule
+    def addresses_fit_scalars(self, arch: ArchFacts) -> Problem | None:
+        """Where lanes work on one row, each row's addresses are scalar registers: two for codes, two for scales, three with zero points."""
+        if self.matrix:
+            return None
+        used = self.YTILE * (7 if self.HAS_ZP else 4) + (2 * self.N if self.from_memory else 0)
+        if used <= _SGPRS:
+            return None
+        found = f"{used} scalar registers for the addresses of {self.YTILE} rows"
+        return Problem(("YTILE", "HAS_ZP", "N"), found, f"at most {_SGPRS} on {arch.name}", "lower YTILE")
+
+    @rule
+    def trip_is_unrolled(self, arch: ArchFacts) -> Problem | None:
+        """Above this the compiler stops unrolling a trip, and its arrays move to memory."""
+        macs = self.A_CHUNK * self.UNRL * self.YTILE // self.lane_rows * (self.column_tiles if self.matrix else self.N)
+        if macs <= _UNROLLED:
+            return None
+        return Problem(("A_CHUNK", "UNRL", "YTILE", "N"), f"{macs} multiply-adds in a trip", f"at most {_UNROLLED}", "lower UNRL")

@@ -20,7 +20,7 @@ from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, OFFSET, Dequant, W4Spec
 
-Staging = Literal["lds", "window", "prefix"]
+Staging = Literal["lds", "window", "prefix", "global", "wave"]
 
 _WINDOW_BYTES = 16 * 1024  # LDS of a window: small enough that four groups share a CU's 64 KiB
 _PREFIX_BYTES = 32 * 1024
@@ -55,11 +55,17 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     K_WAVES: int = Param(1, among=(1, 2, 4, 8, 16, 32), doc="waves of a group that share the K of their rows; the others have rows of their own")
     A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(2, among=(1, 2, 4, 8), doc="chunks in flight per weight row and lane")
+    GrpsPerCU: int = Param(
+        1, among=(1, 2, 3, 4, 6, 8), doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+    )
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     DEQUANT: Dequant = Param("magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact")
     STAGING: Staging = Param(
-        "lds", among=get_args(Staging), doc="activations: whole in LDS, a window of K, or the first part of K and the rest from memory"
+        "lds",
+        among=get_args(Staging),
+        doc="activations: whole in LDS, a window of K, the first part of K and the rest from memory, all "
+        "from memory, or from LDS of each wave's own",
     )
     K: int | None = Param(
         None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
@@ -121,7 +127,9 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        staged = self.window or self.prefix or self.K or 0
+        if self.STAGING == "wave":
+            return self.exchange_bytes + self.WvPrGrp * self.UNRL * self.slab_bytes
+        staged = 0 if self.STAGING == "global" else self.window or self.prefix or self.K or 0
         return self.exchange_bytes + ceil_div(staged, self.slab) * self.slab_bytes
 
     # ---- rules
@@ -134,16 +142,23 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @rule
     def sums_are_staged(self, arch: ArchFacts) -> Problem | None:
-        if self.STAGING != "prefix" or self.DEQUANT != "actsum" or not self.matrix:
+        if self.STAGING in ("lds", "window") or self.DEQUANT != "actsum" or not self.matrix:
             return None
-        return Problem(("STAGING", "DEQUANT"), "prefix with actsum", f"sums of all activations in LDS on {arch.name}", "DEQUANT = magic, or STAGING = window")
+        return Problem(("STAGING", "DEQUANT"), f"{self.STAGING} with actsum", f"sums of all activations in LDS on {arch.name}", "DEQUANT = magic, or STAGING = window")
+
+    @rule
+    def lanes_share_activations(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or self.matrix:
+            return None
+        found = f"every lane on {arch.name} multiplies a part of K of its own"
+        return Problem(("STAGING",), f"wave: {found}", "lds, window, prefix or global", "STAGING = global")
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
-        if self.static_lds <= arch.lds_per_group:
+        if self.static_lds <= arch.static_lds:
             return None
         what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums"
-        return Problem(("STAGING", "K", "N", "WvPrGrp"), what, f"at most {arch.lds_per_group} on {arch.name}", "STAGING = window, or lower WvPrGrp")
+        return Problem(("STAGING", "K", "N", "WvPrGrp"), what, f"at most {arch.static_lds} on {arch.name}", "STAGING = window, or lower WvPrGrp")
 
     @rule
     def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
@@ -160,7 +175,11 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @property
     def persistent(self) -> bool:
-        return True
+        return self.STAGING in ("lds", "prefix")
+
+    @property
+    def groups_per_cu(self) -> int:
+        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
 
     @property
     def lds_expr(self) -> str:
