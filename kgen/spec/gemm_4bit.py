@@ -13,25 +13,25 @@ The order of additions depends on the spec and the row alone. Against the fp64 r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Arg, Dtype, Param, layout_args, rule
-from kgen.spec.codes4 import NUMBERS, SCALES, Code, element_bits, fp32_bits, plain_planes, table_bits, xor_planes
+from kgen.spec.base import Arg, Dtype, Launch, Param, layout_args, rule
+from kgen.spec.codes4 import SCALES, Code, fp32_bits, plain_planes, table_bits, xor_planes
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import Code4Shape, GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, W4Spec
 
-Staging = Literal["lds", "window"]
+Staging = Literal["lds", "window", "global", "wave"]
 Table = Literal["perm", "lds"]
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
 _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
 _WINDOW_BYTES = 16 * 1024  # LDS of a window for up to 8 rows: small enough that four groups share a CU's 64 KiB
-_NVIDIA_STATIC = 48 * 1024  # shared memory that a kernel may declare; more is given at launch only [CUDA programming guide, cc 9.0]
 _SCALE_CODES = 256
 _ARGS = layout_args(
     ("const u32*", "codes"),
@@ -57,24 +57,28 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     family: ClassVar[str] = "gemm_4bit"
     template: ClassVar[str] = "gemm_4bit.hip.jinja"
-    traits: ClassVar[dict[str, tuple[str | int | bool, ...]]] = {
-        "CODE": get_args(Code),
-        "BLOCK": BLOCKSIZES,
+    shape: ClassVar[type[GemmShape]] = Code4Shape
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {
+        "GROUP_SIZE": GROUP_SIZES,
+        "FP4": (False, True),
         "NESTED": (False, True),
     }
 
     dtype: Dtype = Param(doc="element type of activations, bias and output", among=get_args(Dtype))
-    N: int = Param(1, among=ROWS, doc="most activation rows; a launch may bring fewer")
+    N: int = Param(1, among=ROWS, doc="activation rows of one pass; a launch may bring fewer, or more for several passes")
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
     YTILE: int = Param(2, among=(1, 2, 3, 4, 6, 8, 16, 32), doc="weight rows one wave works on at once")
     WvPrGrp: int = Param(16, ge=1, le=32, doc="waves per work-group; they share the staged activations and the table")
     K_WAVES: int = Param(1, among=(1, 2, 4, 8, 16, 32), doc="waves of a group that share the K of their rows")
     A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(2, among=(1, 2, 4, 8), doc="chunks in flight per weight row and lane")
+    GrpsPerCU: int = Param(
+        1, among=(1, 2, 3, 4, 6, 8), doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+    )
     GROUP_SIZE: int = Param(
         64, among=GROUP_SIZES, doc="most K elements that are summed before absmax multiplies; divides the blocksize"
     )
-    CODE: Code = Param("nf4", among=get_args(Code), doc="what the codes stand for")
+    FP4: bool = Param(False, doc="codes are FP4; else NF4")
     NESTED: bool = Param(False, doc="absmax is itself quantised to 8 bits")
     TABLE: Table = Param(
         "perm", among=get_args(Table), doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS"
@@ -82,7 +86,9 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     COPIES: int | None = Param(
         None, among=(None, 1, 2, 4, 8, 16, 32), doc="copies of the table in LDS, each for its own lanes: fewer bank conflicts"
     )
-    STAGING: Staging = Param("lds", among=get_args(Staging), doc="activations: whole in LDS, or a window of K")
+    STAGING: Staging = Param(
+        "lds", among=get_args(Staging), doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own"
+    )
     SKEW: int | None = Param(
         None, ge=1, le=64, doc="trips by which each tile begins its walk over K later than the tile before it, against camping on memory channels"
     )
@@ -91,7 +97,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @classmethod
     def row_counts(cls) -> range:
-        """1 to 64; a kernel of N rows takes fewer as well."""
+        """1 to 64, in passes of N."""
         return range(1, ROWS[-1] + 1)
 
     @property
@@ -101,7 +107,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def some_rows(self) -> bool:
-        """Whether a launch may bring fewer rows than N."""
+        """Whether a pass may have fewer rows than N."""
         return True
 
     @property
@@ -111,8 +117,9 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def rows_tried(self) -> tuple[int, ...]:
-        """All, one less, one."""
-        return tuple(dict.fromkeys((self.N, max(1, self.N - 1), 1)))
+        """A whole pass, less than one, one row, and three passes."""
+        counts = (self.N, max(1, self.N - 1), 1, 2 * self.N + 1)
+        return tuple(dict.fromkeys(count for count in counts if count in self.row_counts()))
 
     @property
     def rows_per_wave(self) -> int:
@@ -160,25 +167,65 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        return self.exchange_bytes + self.table_bytes
+        landed = self.WvPrGrp * self.UNRL * self.slab_bytes if self.STAGING == "wave" else 0
+        return self.exchange_bytes + self.table_bytes + landed
+
+    # ---- registers of a lane: estimates on the large side
+
+    @property
+    def from_memory(self) -> bool:
+        """Whether a lane loads activations from memory beside the weights."""
+        return self.STAGING == "global"
+
+    @property
+    def act_vgprs(self) -> int:
+        """Registers for activations: of a trip where they come from memory, else of a word or two."""
+        word = 2 * self.act_bytes * self.column_tiles
+        return word * self.words * self.UNRL if self.from_memory else word
+
+    @property
+    def scale_vgprs(self) -> int:
+        """Registers for absmax of a trip."""
+        kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 1
+        return self.UNRL * self.row_tiles * kept * (2 if self.NESTED else 1)
+
+    @property
+    def decode_vgprs(self) -> int:
+        """Registers for decoded pairs and what making them takes."""
+        return (4 * self.act_bytes + 4) * self.rows_of_lane * self.row_tiles
+
+    @property
+    def weight_vgprs(self) -> int:
+        """Registers for the codes of a trip."""
+        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words
+
+    @property
+    def addresses_of_row(self) -> int:
+        """Scalar registers for a row's addresses, where lanes work on one row."""
+        return 3
 
     # ---- the table, for the template
 
     @property
+    def code(self) -> Code:
+        """What the codes stand for."""
+        return "fp4" if self.FP4 else "nf4"
+
+    @property
     def table(self) -> tuple[int, ...]:
         """What the 16 codes stand for, as patterns of dtype."""
-        return table_bits(self.CODE, self.dtype)
+        return table_bits(self.code, self.dtype)
 
     @property
     def planes(self) -> tuple[tuple[int, int, int, int], ...]:
         """The same as tables of the low and the high byte for the target's byte permute, four words each."""
-        planes = plain_planes if self.facts.vendor == "nvidia" or self.CODE == "fp4" else xor_planes  # fp4: bit 3 is the sign
-        return planes(self.CODE, self.dtype)
+        planes = plain_planes if self.facts.vendor == "nvidia" or self.code == "fp4" else xor_planes  # fp4: bit 3 is the sign
+        return planes(self.code, self.dtype)
 
     @property
     def descale(self) -> int:
         """1 / SCALE as a pattern of fp32."""
-        return fp32_bits(1 / SCALES[self.CODE, self.dtype])
+        return fp32_bits(1 / SCALES[self.code, self.dtype])
 
     # ---- rules
 
@@ -207,31 +254,24 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @rule
     def walk_is_whole(self, arch: ArchFacts) -> Problem | None:
-        if self.SKEW is None or self.STAGING == "lds":
+        if self.SKEW is None or self.STAGING != "window":
             return None
-        return Problem(("SKEW", "STAGING"), f"SKEW {self.SKEW} with a window", "all activations in LDS", "STAGING = lds")
+        return Problem(("SKEW", "STAGING"), f"SKEW {self.SKEW} with a window", "a walk over all of K at once", "STAGING = lds")
+
+    @rule
+    def lanes_share_activations(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or self.matrix:
+            return None
+        found = f"wave, where every lane multiplies a part of K of its own in {self.dtype} on {arch.name}"
+        return Problem(("STAGING",), found, "lds, window or global", "STAGING = global")
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
-        limit = _NVIDIA_STATIC if arch.vendor == "nvidia" else arch.lds_per_group
-        if self.static_lds <= limit and self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE)) <= arch.lds_per_group:
+        least = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE))
+        if self.static_lds <= arch.static_lds and least <= arch.lds_per_group:
             return None
         what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums and {self.table_bytes} for tables"
-        return Problem(("COPIES", "N", "WvPrGrp", "YTILE"), what, f"at most {limit} on {arch.name}, {arch.lds_per_group} with activations", "lower COPIES or WvPrGrp")
-
-    @rule
-    def codes_fit_registers(self, arch: ArchFacts) -> Problem | None:
-        lanes = arch.simds_per_cu * arch.wave
-        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // max(self.THRDS * self.WvPrGrp, lanes)) - 24
-        act = 2 * self.act_bytes * self.column_tiles
-        decoded = 2 * self.act_bytes * self.rows_of_lane * self.row_tiles
-        scales = (1 + self.NESTED) * self.row_tiles * self.UNRL * max(self.rows_of_lane, self.groups_of_slab)
-        used = self.weight_vgprs + act + decoded + scales + self.sum_vgprs
-        if used <= limit:
-            return None
-        parts = f"{self.weight_vgprs} code + {act} activation + {decoded} decoded + {scales} absmax + {self.sum_vgprs} sum"
-        allowed = f"at most {limit} on {arch.name} with {self.THRDS * self.WvPrGrp} work-items"
-        return Problem(("YTILE", "UNRL", "A_CHUNK", "N"), f"{parts} registers per lane = {used}", allowed, "lower UNRL first; it costs the least bandwidth")
+        return Problem(("COPIES", "N", "WvPrGrp", "YTILE"), what, f"at most {arch.static_lds} on {arch.name}, {arch.lds_per_group} with activations", "lower COPIES or WvPrGrp")
 
     # ---- launch
 
@@ -246,32 +286,52 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def persistent(self) -> bool:
-        return True
+        """Whether groups walk over several tiles: where they stage activations or fill a table first."""
+        return self.STAGING == "lds" or self.TABLE == "lds"
+
+    @property
+    def groups_per_cu(self) -> int:
+        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
+
+    @property
+    def grid_rule(self) -> str:
+        return f"{super().grid_rule}; as often as {self.N} activation rows go into all, rounded up"
+
+    @property
+    def grid_expr(self) -> str:
+        return f"{super().grid_expr} * ceil_div(N, {self.N})"
+
+    def launch(self, shape: GemmShape, cu: int) -> Launch:
+        one = super().launch(shape, cu)
+        return replace(one, grid=(one.grid[0] * ceil_div(shape.N, self.N), 1, 1))
 
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        return f"ceil_div({self.window or 'K'}, {self.slab}) * {self.slab_bytes}"
+        staged = self.STAGING in ("lds", "window")
+        return f"ceil_div({self.window or 'K'}, {self.slab}) * {self.slab_bytes}" if staged else "0"
 
     def dynamic_lds(self, shape: GemmShape) -> int:
-        return ceil_div(self.window or shape.K, self.slab) * self.slab_bytes
+        return ceil_div(self.window or shape.K, self.slab) * self.slab_bytes if self.STAGING in ("lds", "window") else 0
 
     def lds_bytes(self, shape: GemmShape) -> int:
         return self.static_lds + self.dynamic_lds(shape)
 
     def fits(self, shape: GemmShape) -> Problem | None:
-        """Why this kernel cannot do this shape, or None. A plain GemmShape has what the kernel was made for."""
-        if not 1 <= shape.N <= self.N:
-            return Problem(("N",), str(shape.N), f"1 to {self.N}, fixed in {self.name}")
+        """Why this kernel cannot do this shape, or None."""
+        if shape.N not in self.row_counts():
+            return Problem(("N",), str(shape.N), f"1 to {ROWS[-1]}")
         if shape.M * shape.K // self.GROUP_SIZE >= 1 << 30:
             return Problem(("M", "K"), f"{shape.M} x {shape.K}", f"fewer than 2^30 groups of {self.GROUP_SIZE}")
-        if isinstance(shape, Code4Shape):
-            if shape.BLOCK % self.GROUP_SIZE:
-                return Problem(("BLOCK",), str(shape.BLOCK), f"a multiple of GROUP_SIZE {self.GROUP_SIZE} of {self.name}")
-            if (shape.CODE, shape.NESTED) != (self.CODE, self.NESTED):
-                found = f"{shape.CODE}{', nested' if shape.NESTED else ''}"
-                return Problem(("CODE", "NESTED"), found, f"what {self.name} was made for")
         return super().fits(replace(shape, N=self.N))
+
+    def trait_problem(self, shape: GemmShape) -> Problem | None:
+        """A kernel multiplies absmax as often as its GROUP_SIZE asks; longer blocks are several groups. A plain GemmShape has what the kernel is for."""
+        if not isinstance(shape, Code4Shape):
+            return None
+        if shape.GROUP_SIZE % self.GROUP_SIZE:
+            return Problem(("GROUP_SIZE",), str(shape.GROUP_SIZE), f"a multiple of {self.GROUP_SIZE}, fixed in {self.name}")
+        return super().trait_problem(replace(shape, GROUP_SIZE=self.GROUP_SIZE))
 
     def additions(self, shape: GemmShape) -> int:
         group = self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)  # of one sum before its absmax

@@ -78,7 +78,7 @@ def code4_operands(spec: Gemm4BitSpec, case: Case) -> Code4Operands:
     bias = bias_bits(case, rng, dtype)
     act_bits = to_bits(shaped(case, rng, rng.standard_normal((shape.N, shape.K), np.float32)), dtype)
     act = from_bits(act_bits, dtype)
-    numbers = np.array(table_numbers(spec.CODE, dtype))[codes]
+    numbers = np.array(table_numbers(spec.code, dtype))[codes]
     added = 0.0 if bias is None else from_bits(bias, dtype)
     return Code4Operands(
         weight=pack_bytes(codes),
