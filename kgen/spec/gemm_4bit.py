@@ -167,8 +167,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        landed = self.WvPrGrp * self.UNRL * self.slab_bytes if self.STAGING == "wave" else 0
-        return self.exchange_bytes + self.table_bytes + landed
+        return self.exchange_bytes + self.table_bytes
 
     # ---- registers of a lane: estimates on the large side
 
@@ -308,11 +307,17 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        staged = self.STAGING in ("lds", "window")
-        return f"ceil_div({self.window or 'K'}, {self.slab}) * {self.slab_bytes}" if staged else "0"
+        return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if self.STAGING == "lds" else str(self._staged_bytes)
 
     def dynamic_lds(self, shape: GemmShape) -> int:
-        return ceil_div(self.window or shape.K, self.slab) * self.slab_bytes if self.STAGING in ("lds", "window") else 0
+        return ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes
+
+    @property
+    def _staged_bytes(self) -> int:
+        """Dynamic LDS that does not depend on K: a window, or a trip of each wave."""
+        if self.window is not None:
+            return self.window // self.slab * self.slab_bytes
+        return self.WvPrGrp * self.UNRL * self.slab_bytes if self.STAGING == "wave" else 0
 
     def lds_bytes(self, shape: GemmShape) -> int:
         return self.static_lds + self.dynamic_lds(shape)
