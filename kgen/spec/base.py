@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -127,6 +127,11 @@ class KernelSpec(BaseModel):
     def parameters(cls) -> tuple[str, ...]:
         """Names of the fields that stand in the kernel's name after the dtype, in their order."""
         return tuple(name for name in cls.model_fields if name not in ("arch", "dtype"))
+
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        """The element types that kernels of the family exist for."""
+        return tuple(_allowed(cls, "dtype") or get_args(Dtype))
 
     @classmethod
     def row_counts(cls) -> range:
