@@ -29,10 +29,11 @@ Staging = Literal["lds", "window", "global", "wave"]
 Table = Literal["perm", "lds"]
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
+NESTED_BLOCK = 256  # blocks that share a second absmax
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
 _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
 _WINDOW_BYTES = 16 * 1024  # LDS of a window for up to 8 rows: small enough that four groups share a CU's 64 KiB
-_SCALE_CODES = 256
+_ABSMAX_CODES = 256  # numbers that nested absmax is made of
 _ARGS = layout_args(
     ("const u32*", "codes"),
     ("const f32*", "absmax"),
@@ -162,7 +163,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     def table_bytes(self) -> int:
         """LDS of the table of pairs and of the table of nested absmax."""
         pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES
-        return pairs + (4 * _SCALE_CODES if self.NESTED else 0)
+        return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
 
     @property
     def static_lds(self) -> int:

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 
 from kgen.spec.codes4 import table_numbers
-from kgen.spec.gemm_4bit import BLOCKSIZES, Gemm4BitSpec
+from kgen.spec.gemm_4bit import BLOCKSIZES, NESTED_BLOCK, Gemm4BitSpec
 from kgen.spec.problem import ceil_div
 from kgen.verify.cases import Case
 from kgen.verify.dense import Operands, bias_bits, exact_bits, padded, shaped
 from kgen.verify.elements import from_bits, to_bits
-
-NESTED_BLOCK = 256  # blocks that share a second absmax
 
 
 @dataclass(frozen=True)
