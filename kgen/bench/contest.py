@@ -2,12 +2,13 @@
 
 wvsplitk, wvsplitkrc   torch's linear; for wvsplitkrc also its faster, order-dependent sums ("fast"), so that determinism has a price
 llmm1                  torch's linear, and wvsplitk's own answer for one row
+wvsplitk_int4          torch's own int4 kernel, torch's linear on 16-bit weights, GemLite where it is installed (kgen.bench.int4)
 wvsplitkq              torch's scaled matrix multiply (fp8), and torch's linear on the same weights in the output's type
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from kgen.ops.check import DTYPES
 from kgen.ops.reference import scaled_linear_torch
 from kgen.spec.arch import arch_facts
 from kgen.spec.linear import LinearSpec
-from kgen.spec.problem import GemmShape
+from kgen.spec.problem import GemmShape, W4Shape
 from kgen.spec.registry import FAMILIES, family_class
 from kgen.verify.accuracy import Verdict, fp32_accumulation, judge
 from kgen.verify.cases import accumulation
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _SEED = 20
 _REFERENCE_ELEMENTS = 1 << 27  # weights widened to fp64 at a time: 1 GiB
 
-Answer = Callable[["Tensor"], "Tensor"]
+Answer = Callable[[Any], "Tensor"]
 """Of a weight: the output [N, M]."""
 
 
@@ -50,16 +51,21 @@ class Contest:
     dtype: str
     shape: GemmShape
     act: Tensor
-    weights: list[Tensor]
+    weights: list[Any]
     answers: dict[str, Answer]
     kernel: Kernel | None
     scale: float = 1.0
-    peer_weights: dict[str, list[Tensor]] = field(default_factory=dict)
+    peer_weights: dict[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def cold(self) -> list[Tensor]:
+        """What each call reads for the first time, as one tensor."""
+        return self.weights
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of one weight."""
-        return self.weights[0].numel() * self.weights[0].element_size()
+        """Bytes of one weight, scales and all."""
+        return self.cold[0].numel() * self.cold[0].element_size()
 
     def calls(self, name: str) -> list[Callable[[], Any]]:
         """One call per set of weights."""
@@ -70,19 +76,22 @@ class Contest:
         """Judge one answer by the accuracy rules; the reference is summed in fp64 on the device, block by block."""
         import torch
 
-        weight = self.weights[0]
         out = self.answers[name](self.peer_weights.get(name, self.weights)[0])
         wide = self.act.double() * self.scale
         reference, magnitude = [], []
-        for rows in weight.split(max(1, _REFERENCE_ELEMENTS // self.shape.K)):
-            block = rows.double().T
-            reference.append((wide @ block).cpu())
-            magnitude.append((wide.abs() @ block.abs()).cpu())
+        for block in self.wide_rows(max(1, _REFERENCE_ELEMENTS // self.shape.K)):
+            reference.append((wide @ block.T).cpu())
+            magnitude.append((wide.abs() @ block.abs().T).cpu())
         spec = self.kernel.spec if self.kernel and name == "kgen" else None
         model = accumulation(spec, self.shape) if spec else fp32_accumulation(self.shape.K + 2)  # others: in any order
         bits = out.contiguous().view(torch.int16).cpu().numpy().view("uint16")
         dtype: Any = self.dtype
         return judge(bits, torch.cat(reference, 1).numpy(), torch.cat(magnitude, 1).numpy(), dtype, model)
+
+    def wide_rows(self, rows: int) -> Iterator[Tensor]:
+        """The first weight in fp64, so many rows at a time."""
+        for block in self.weights[0].split(rows):
+            yield block.double()
 
 
 def contest(
@@ -95,6 +104,10 @@ def contest(
     import torch
     from torch.nn.functional import linear
 
+    if isinstance(shape, W4Shape):
+        from kgen.bench.int4 import int4_contest
+
+        return int4_contest(library, shape, dtype, sets, kernel)
     if not issubclass(family_class(family), LinearSpec):
         known = ", ".join(name for name, cls in FAMILIES.items() if issubclass(cls, LinearSpec))
         raise KgenError(f"{family} is no linear family\n  try: one of {known}")

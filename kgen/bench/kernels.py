@@ -37,6 +37,7 @@ class BenchCase:
     floor_us        the device reads the same cold bytes in this time
     ratio           us / floor_us
     gbs             (weights + activations + output) bytes / us, in 1e9 bytes/s
+    traits          what else the weights are, such as GROUP_SIZE
     peers           by name
     """
 
@@ -52,6 +53,7 @@ class BenchCase:
     floor_us: float
     ratio: float
     gbs: float
+    traits: dict[str, int | bool] = field(default_factory=dict)
     peers: dict[str, Peer] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def bench_family(
             f"times need a GPU; the library is on {library.driver.device}\n  try: `kgen check` for the emulator"
         )
     floor = ReadFloor(library.driver)
-    floors: dict[tuple[int, int], float] = {}
+    floors: dict[int, float] = {}
     for shape in shapes:
         for dtype in dtypes:
             if progress:
@@ -91,22 +93,22 @@ def bench_family(
 def _bench_case(
     library: Any,
     floor: ReadFloor,
-    floors: dict[tuple[int, int], float],
+    floors: dict[int, float],
     family: str,
     shape: GemmShape,
     dtype: Dtype,
     name: str | None,
     rounds: int,
 ) -> BenchCase:
-    item = 1 if family == "wvsplitkq" else 2
-    sets = weight_sets(item * shape.M * shape.K)
+    sets = weight_sets(_bits(family) * shape.M * shape.K // 8)
     run = contest(library, family, shape, dtype, sets, name)
     _require_right(run)
-    if (shape.M, shape.K) not in floors:
-        floors[shape.M, shape.K] = floor.microseconds(run.weights)
+    size = run.weight_bytes
+    if size not in floors:
+        floors[size] = floor.microseconds(run.cold)
     times = compare({name: run.calls(name) for name in run.answers}, rounds)
-    us, floor_us = times["kgen"].us, floors[shape.M, shape.K]
-    moved = run.weight_bytes + shape.N * (item * shape.K + 2 * shape.M)
+    us, floor_us = times["kgen"].us, floors[size]
+    moved = size + shape.N * (run.act.element_size() * shape.K + 2 * shape.M)
     peers = {peer: Peer(timing.us, times["kgen"].over(timing)) for peer, timing in times.items() if peer != "kgen"}
     return BenchCase(
         family,
@@ -121,8 +123,14 @@ def _bench_case(
         floor_us,
         us / floor_us,
         moved / us / 1e3,
+        shape.traits,
         peers,
     )
+
+
+def _bits(family: str) -> int:
+    """Of a weight, without its scales."""
+    return {"wvsplitkq": 8, "wvsplitk_int4": 4}.get(family, 16)
 
 
 def _require_right(run: Contest) -> None:

@@ -37,6 +37,14 @@ def kernels(
         typer.Option("--rows", "-N", help="Activation rows, such as 1,4. Default: what the family is made for."),
     ] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16; may be given again. Default: bf16.")] = None,
+    trait: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trait",
+            metavar="KEY=VALUE",
+            help="Of the weights, such as GROUP_SIZE=32 or HAS_ZP=true; may be given again.",
+        ),
+    ] = None,
     kernel: Annotated[str | None, typer.Option(help="This kernel in place of the table's pick.")] = None,
     launch: Annotated[bool, typer.Option("--launch", help="Only the host's cost of one eager call.")] = False,
     as_json: AsJson = False,
@@ -44,11 +52,14 @@ def kernels(
     """Time a family's op for every shape, beside what else would answer and the time in which the device reads the same cold bytes."""
     if context.invoked_subcommand is not None:
         return
-    from kgen.spec.registry import family_class
+    from kgen.spec.registry import family_class, family_of
 
-    family = kernel.split("_")[0] if kernel else family
-    family_class(family)
-    wanted = _shapes(model, shape, rows or ROWS.get(family, "1,4"))
+    family = family_of(kernel) if kernel else family
+    traits = _traits(family, trait or [])
+    wanted = [
+        family_class(family).shape(each.M, each.N, each.K, **traits)
+        for each in _shapes(model, shape, rows or ROWS.get(family, "1,4"))
+    ]
     import kgen.ops  # noqa: F401 - registers the ops
     from kgen.bench.kernels import bench_family, bench_launch
     from kgen.runtime import session
@@ -93,6 +104,26 @@ def _shapes(models: list[str] | None, layers: list[str] | None, rows: str) -> li
     if models or not layers:
         pairs += [(s.M, s.K) for name in models or shape_sets() for s in load_shapes(name)]
     return [GemmShape(m, n, k) for m, k in dict.fromkeys(pairs) for n in counts]
+
+
+def _traits(family: str, words: list[str]) -> dict[str, int | bool]:
+    """`GROUP_SIZE=32` and such as a dict; SpecError for what the family does not have."""
+    from kgen.spec.registry import family_class
+
+    known = family_class(family).traits
+    out: dict[str, int | bool] = {}
+    problems = []
+    for word in words:
+        key, _, value = word.partition("=")
+        values = {str(each).lower(): each for each in known.get(key, ())}
+        if value.lower() in values:
+            out[key] = values[value.lower()]
+        else:
+            allowed = "; ".join(f"{name}={'|'.join(str(v).lower() for v in each)}" for name, each in known.items())
+            problems.append(Problem(("--trait",), repr(word), allowed or f"nothing: {family} has no traits"))
+    if problems:
+        raise SpecError("what to measure", problems)
+    return out
 
 
 def _row(case: dict[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def _problem_of(words: list[str], traits: tuple[str, ...]) -> dict[str, str]:
         elif key in traits and value in ("true", "false"):
             values[key] = value
         elif key != "dtype" and not value.removeprefix("-").isdigit():
-            problems.append(Problem((key,), repr(value), "a whole number" + (", true or false" if key in traits else "")))
+            problems.append(
+                Problem((key,), repr(value), "a whole number" + (", true or false" if key in traits else ""))
+            )
         else:
             values[key] = value
     missing = [name for name in SIZES if name not in values and not any(p.fields == (name,) for p in problems)]

@@ -39,9 +39,7 @@ def pack(
     ] = True,
     gptq_wrap: Annotated[
         Literal["refuse", "nibble", "word"],
-        typer.Option(
-            "--gptq-wrap", help="A stored 15 in GPTQ version 1: refuse, nibble or word (GPTQModel's)."
-        ),
+        typer.Option("--gptq-wrap", help="A stored 15 in GPTQ version 1: refuse, nibble or word (GPTQModel's)."),
     ] = "refuse",
     force: Annotated[bool, typer.Option("--force", help="Replace all that is in OUT.")] = False,
     check: Annotated[

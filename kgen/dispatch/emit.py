@@ -170,8 +170,14 @@ def _trait_text(family: str) -> dict[str, str]:
     kinds = {name: "bool" if isinstance(values[0], bool) else "std::int64_t" for name, values in traits.items()}
     params = "".join(f", {kind} {name}" for name, kind in kinds.items())
     names = ", ".join(traits)
-    index = ["// The place of a combination among those that kernels exist for, -1 for none.", f"constexpr Int trait_index({params[2:]}) {{"]
-    tests = [" && ".join(_trait_test(name, value) for name, value in zip(traits, values, strict=True)) for values in trait_values(family)]
+    index = [
+        "// The place of a combination among those that kernels exist for, -1 for none.",
+        f"constexpr Int trait_index({params[2:]}) {{",
+    ]
+    tests = [
+        " && ".join(_trait_test(name, value) for name, value in zip(traits, values, strict=True))
+        for values in trait_values(family)
+    ]
     index += [f"  if ({test}) return {place};" for place, test in enumerate(tests)]
     index += ["  return -1;", "}", ""]
     return {

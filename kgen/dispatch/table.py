@@ -299,13 +299,13 @@ class _RowReader:
         told_apart = self._told_apart(condition, names)
         truths: dict[Key, Any] = {}
         for dtype, N, traits in product(dtypes, rows_range(self.family), trait_values(self.family)):
-            same = tuple(value for value, asked in zip((dtype, N, *traits), told_apart, strict=True) if asked)
+            key: Key = (dtype, N, *traits)
+            same = tuple(value for value, asked in zip(key, told_apart, strict=True) if asked)
             truth = truths.get(same)
             if truth is None:
                 domain = self.scope.domain(N, dtype, traits)
                 truth = truths[same] = frozenset((True,)) if condition is None else possible(condition, domain)
             reachable = reachable or True in truth  # type: ignore[operator]
-            key = (dtype, N, *traits)
             if truth == {True} and condition is not None:
                 always.add(key)
             if True in truth and key not in self.answered:  # type: ignore[operator]

@@ -42,7 +42,7 @@ def check_linear(op: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Lin
     bias    none, [M], or one row per row of x: [N, M] or x's leading sizes and M
     Where K is not a multiple of 8 the row distances do not matter: torch answers.
     """
-    problems = [*_types(DTYPES, "x.to(torch.bfloat16)", x, weight), *_beside(x, bias=bias)]
+    problems = [*_types(DTYPES, "x.to(torch.bfloat16)", x, weight), *beside(x, bias=bias)]
     if bias is not None and bias.dtype != x.dtype:
         problems.append(Problem(("bias.dtype",), str(bias.dtype), f"{x.dtype}, as x"))
     return _problem(op, x, weight, bias, problems, MAX_STRIDE)
@@ -70,12 +70,14 @@ def check_scaled_linear(
         if scale.dtype != torch.float32:
             problems.append(Problem((f"{name}.dtype",), str(scale.dtype), "torch.float32", f"{name}.float()"))
         if scale.numel() != 1:
-            problems.append(Problem((f"{name}.shape",), _shape(scale), "one element: a scale for the whole tensor"))
+            problems.append(
+                Problem((f"{name}.shape",), shape_words(scale), "one element: a scale for the whole tensor")
+            )
     if out_dtype not in DTYPES:
         problems.append(Problem(("out_dtype",), str(out_dtype), " or ".join(map(str, DTYPES))))
     if bias is not None and bias.dtype != out_dtype:
         problems.append(Problem(("bias.dtype",), str(bias.dtype), f"{out_dtype}, as the output: out_dtype"))
-    problems += _beside(x, x_scale=x_scale, weight_scale=weight_scale, bias=bias)
+    problems += beside(x, x_scale=x_scale, weight_scale=weight_scale, bias=bias)
     return _problem(op, x, weight, bias, problems, MAX_STRIDE_FP8, (x_scale, weight_scale))
 
 
@@ -101,7 +103,8 @@ def _problem(
     """The shapes' and strides' part of a check, after `problems` with types, places and scales."""
     problems = [*problems, *_ranks(x, weight)]
     if not problems:
-        problems = [*_sizes(x, weight, bias), *_differentiated(x, weight, bias, scales)]
+        named = dict(zip(("x_scale", "weight_scale"), scales, strict=False))
+        problems = [*_sizes(x, weight, bias), *differentiated(x=x, weight=weight, bias=bias, **named)]
     if problems:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", problems)
     lead = tuple(x.shape[:-1])
@@ -112,11 +115,11 @@ def _problem(
     piece = ALIGNMENT // x.element_size()
     found: list[Problem] = []
     multiple = piece if K % piece == 0 else 1
-    act_stride = _row_stride("x", x, K, multiple, max_stride, found)
-    weight_stride = _row_stride("weight", weight, K, multiple, max_stride, found)
+    act_stride = row_stride("x", x, K, multiple, max_stride, found)
+    weight_stride = row_stride("weight", weight, K, multiple, max_stride, found)
     bias_stride = 0
     if bias is not None:
-        bias_stride = 0 if bias.dim() == 1 else _row_stride("bias", bias, M, 1, max_stride, found)
+        bias_stride = 0 if bias.dim() == 1 else row_stride("bias", bias, M, 1, max_stride, found)
     if found:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", found)
     return LinearProblem(GemmShape(M, rows, K), (*lead, M), weight_stride, act_stride, bias_stride)
@@ -129,10 +132,10 @@ def _types(allowed: Collection[torch.dtype], hint: str, x: Tensor, weight: Tenso
         out.append(Problem(("x.dtype",), str(x.dtype), " or ".join(map(str, allowed)), hint))
     if weight.dtype != x.dtype:
         out.append(Problem(("weight.dtype",), str(weight.dtype), f"{x.dtype}, as x"))
-    return [*out, *_beside(x, weight=weight)]
+    return [*out, *beside(x, weight=weight)]
 
 
-def _beside(x: Tensor, **others: Tensor | None) -> list[Problem]:
+def beside(x: Tensor, **others: Tensor | None) -> list[Problem]:
     """Everything where x is."""
     return [
         Problem((f"{name}.device",), str(tensor.device), f"{x.device}, where x is")
@@ -146,7 +149,7 @@ def _ranks(x: Tensor, weight: Tensor) -> list[Problem]:
     if x.dim() < 1:
         out.append(Problem(("x.shape",), "a scalar", "[..., K]"))
     if weight.dim() != 2:
-        out.append(Problem(("weight.shape",), _shape(weight), "[M, K]"))
+        out.append(Problem(("weight.shape",), shape_words(weight), "[M, K]"))
     return out
 
 
@@ -154,32 +157,40 @@ def _sizes(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[Problem]:
     out = []
     M, K = weight.shape
     if x.shape[-1] != K:
-        out.append(Problem(("x.shape", "weight.shape"), f"{_shape(x)} and {_shape(weight)}", "the same last size K"))
-    if bias is not None:
-        rows = 1
-        for size in x.shape[:-1]:
-            rows *= size
-        shapes: list[tuple[int, ...]] = [(M,), (rows, M)]
-        if x.dim() > 2:
-            shapes.append((*x.shape[:-1], M))
-        if not any(_same(bias.shape, shape) for shape in shapes):
-            allowed = " or ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes)
-            out.append(Problem(("bias.shape",), _shape(bias), allowed))
-    return out
+        out.append(
+            Problem(("x.shape", "weight.shape"), f"{shape_words(x)} and {shape_words(weight)}", "the same last size K")
+        )
+    return [*out, *sizes_of_bias(x, M, bias)]
 
 
-def _differentiated(x: Tensor, weight: Tensor, bias: Tensor | None, scales: Sequence[Tensor]) -> list[Problem]:
+def sizes_of_bias(x: Tensor, M: int, bias: Tensor | None) -> list[Problem]:
+    """A bias of none, [M], or one row per row of x."""
+    if bias is None:
+        return []
+    rows = 1
+    for size in x.shape[:-1]:
+        rows *= size
+    shapes: list[tuple[int, ...]] = [(M,), (rows, M)]
+    if x.dim() > 2:
+        shapes.append((*x.shape[:-1], M))
+    if any(_same(bias.shape, shape) for shape in shapes):
+        return []
+    allowed = " or ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes)
+    return [Problem(("bias.shape",), shape_words(bias), allowed)]
+
+
+def differentiated(**named: Tensor | None) -> list[Problem]:
+    """No tensor wants a gradient."""
     if not torch.is_grad_enabled():
         return []
-    named = (("x", x), ("weight", weight), ("bias", bias), *zip(("x_scale", "weight_scale"), scales, strict=False))
-    wanting = [name for name, tensor in named if tensor is not None and tensor.requires_grad]
+    wanting = [name for name, tensor in named.items() if tensor is not None and tensor.requires_grad]
     if not wanting:
         return []
     hint = "with torch.inference_mode():, or torch.no_grad()"
     return [Problem(("requires_grad",), ", ".join(wanting), "no gradients: the op is for inference", hint)]
 
 
-def _row_stride(name: str, tensor: Tensor, width: int, multiple: int, limit: int, problems: list[Problem]) -> int:
+def row_stride(name: str, tensor: Tensor, width: int, multiple: int, limit: int, problems: list[Problem]) -> int:
     """Distance of a tensor's rows in elements when all its leading sizes are taken as rows; adds what is wrong to `problems`.
 
     width     elements of a row, the distance that is answered when there is at most one row
@@ -195,7 +206,9 @@ def _row_stride(name: str, tensor: Tensor, width: int, multiple: int, limit: int
     outer = [(size, stride) for size, stride in zip(shape[:-1], strides[:-1], strict=True) if size != 1]
     for (_, stride), (inner_size, inner_stride) in itertools.pairwise(outer):
         if stride != inner_size * inner_stride:
-            found = f"sizes {_shape(tensor)} with strides ({', '.join(map(str, strides))}): rows at no one distance"
+            found = (
+                f"sizes {shape_words(tensor)} with strides ({', '.join(map(str, strides))}): rows at no one distance"
+            )
             problems.append(
                 Problem((f"{name}.stride",), found, "leading sizes that fold into one", f"{name}.contiguous()")
             )
@@ -214,7 +227,8 @@ def _same(a: Sequence[int], b: Sequence[int]) -> bool:
     return len(a) == len(b) and all(one == other for one, other in zip(a, b, strict=True))
 
 
-def _shape(tensor: Tensor) -> str:
+def shape_words(tensor: Tensor) -> str:
+    """A tensor's sizes in brackets."""
     return f"[{', '.join(map(str, tensor.shape))}]"
 
 

@@ -14,9 +14,11 @@ from kgen.ops.check import (
     ALL_DTYPES,
     MAX_STRIDE,
     LinearProblem,
-    _beside,
-    _row_stride,
-    _shape,
+    beside,
+    differentiated,
+    row_stride,
+    shape_words,
+    sizes_of_bias,
 )
 from kgen.spec.codes4 import NUMBERS
 from kgen.spec.gemm_4bit import BLOCKSIZES, NESTED_BLOCK
@@ -57,9 +59,9 @@ def check_4bit(
     """
     nested = {"absmax_8bit": absmax_8bit, "absmax_code": absmax_code, "absmax_offset": absmax_offset}
     problems = [*_kinds(A, B, absmax, bias, shape, blocksize, code), *_nested_kinds(nested)]
-    problems += _beside(A, B=B, absmax=absmax, bias=bias, **nested)
+    problems += beside(A, B=B, absmax=absmax, bias=bias, **nested)
     if not problems:
-        problems = [*_sizes(A, B, absmax, absmax_8bit, bias, shape, blocksize), *_wanting(A, B, absmax, bias)]
+        problems = [*_sizes(A, B, absmax, absmax_8bit, bias, shape, blocksize), *differentiated(A=A, B=B, absmax=absmax, bias=bias)]
     if problems:
         raise _refused(op, problems)
     M, K = shape
@@ -67,10 +69,10 @@ def check_4bit(
     for size in A.shape[:-1]:
         rows *= size
     multiple = ALIGNMENT // A.element_size() if K % GROUP_SIZES[0] == 0 else 1
-    act_stride = _row_stride("A", A, K, multiple, MAX_STRIDE, problems)
+    act_stride = row_stride("A", A, K, multiple, MAX_STRIDE, problems)
     bias_stride = 0
     if bias is not None and bias.dim() > 1:
-        bias_stride = _row_stride("bias", bias, M, 1, MAX_STRIDE, problems)
+        bias_stride = row_stride("bias", bias, M, 1, MAX_STRIDE, problems)
     if problems:
         raise _refused(op, problems)
     sizes = Code4Shape(M, rows, K, min(blocksize, GROUP_SIZES[-1]), code == "fp4", absmax_8bit is not None)
@@ -121,7 +123,7 @@ def _sizes(
     M, K = shape
     out = []
     if A.shape[-1] != K:
-        out.append(Problem(("A.shape", "shapeB"), f"{_shape(A)} and [{M}, {K}]", "the same last size K"))
+        out.append(Problem(("A.shape", "shapeB"), f"{shape_words(A)} and [{M}, {K}]", "the same last size K"))
     needed, blocks = ceil_div(M * K, 2), ceil_div(M * K, blocksize)
     if (found := B.numel() * B.element_size()) < needed:
         out.append(Problem(("B",), f"{found} bytes", f"{needed}: half of M * K"))
@@ -132,25 +134,7 @@ def _sizes(
     for name, tensor in (("B", B), ("absmax", absmax), ("absmax_8bit", absmax_8bit)):
         if tensor is not None and not tensor.is_contiguous():
             out.append(Problem((f"{name}.stride",), str(tensor.stride()), "contiguous", f"{name}.contiguous()"))
-    if bias is not None and not _bias_fits(bias, A, M):
-        out.append(Problem(("bias.shape",), _shape(bias), f"[{M}] or [N, {M}]"))
-    return out
-
-
-def _bias_fits(bias: Tensor, A: Tensor, M: int) -> bool:
-    if bias.dim() == 1:
-        return bool(bias.shape[0] == M)
-    rows = 1
-    for size in A.shape[:-1]:
-        rows *= size
-    return bias.dim() == 2 and bool(bias.shape[0] == rows) and bool(bias.shape[1] == M)
-
-
-def _wanting(*tensors: Tensor | None) -> list[Problem]:
-    if not torch.is_grad_enabled() or not any(tensor is not None and tensor.requires_grad for tensor in tensors):
-        return []
-    hint = "with torch.inference_mode():, or torch.no_grad()"
-    return [Problem(("requires_grad",), "a tensor wants gradients", "no gradients: the op is for inference", hint)]
+    return [*out, *sizes_of_bias(A, M, bias)]
 
 
 def _refused(op: str, problems: list[Problem]) -> OpError:

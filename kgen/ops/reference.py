@@ -60,3 +60,31 @@ def scaled_linear_torch(
         flat_bias = bias if bias is None or plain else bias.reshape(-1, M)
         out = (wide if flat_bias is None else wide + flat_bias.float()).to(out_dtype)
     return out.reshape(*x.shape[:-1], M).contiguous()
+
+
+def int4_weight(weight: Tensor, scales: Tensor, zeros: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """(q - z) * scale as [M, K] of a type, from the layout of kgen.ops.pack; exact in fp64, rounded once in others (fp32 inside)."""
+    M, groups = scales.shape
+    shifts = torch.tensor([0, 16, 4, 20, 8, 24, 12, 28], dtype=torch.int32, device=weight.device)
+    codes = (weight.unsqueeze(-1) >> shifts & 15).reshape(M, groups, -1)
+    inside = torch.promote_types(dtype, torch.float32)
+    if zeros is None:
+        values = (codes - 8).to(inside)
+    else:
+        rows = (zeros.unsqueeze(1) >> 4 * torch.arange(8, dtype=torch.int32, device=zeros.device)[:, None]) & 15
+        values = (codes - rows.reshape(-1, groups)[:M].unsqueeze(-1)).to(inside)
+    return (values * scales.to(inside).unsqueeze(-1)).reshape(M, -1).to(dtype)
+
+
+def int4_linear_reference(
+    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """x [..., K] @ ((q - z) * scale)^T + bias in fp64: [..., M] as float64, on x's device. Layouts: kgen.ops.check_int4."""
+    return linear_reference(x, int4_weight(weight, scales, zeros, torch.float64), bias)
+
+
+def int4_linear_torch(
+    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """The same problem by torch: weights dequantised to x's type (four times the codes' bytes, for the time of the call), then its linear."""
+    return linear_torch(x, int4_weight(weight, scales, zeros, x.dtype), bias)

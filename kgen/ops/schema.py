@@ -14,7 +14,9 @@ from torch import Tensor
 from kgen.ops.check import check_linear, check_scaled_linear
 from kgen.ops.check_4bit import check_4bit
 from kgen.ops.gemm_4bit import gemm_4bit
+from kgen.ops.check_int4 import check_int4_linear
 from kgen.ops.linear import linear_op
+from kgen.ops.wvsplitk_int4 import wvsplitk_int4
 from kgen.ops.wvsplitkq import OUT, wvsplitkq
 from kgen.ops.wvsplitkrc import wvsplitkrc
 
@@ -110,3 +112,19 @@ for _key in ("CPU", "CUDA"):
     _library.impl("gemm_4bit", gemm_4bit, _key)
 _library.impl("gemm_4bit", torch.library.fallthrough_kernel, "Autograd")
 torch.library.register_fake("kgen::gemm_4bit", _gemm_4bit_fake, lib=_library)
+
+
+def _wvsplitk_int4_fake(
+    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    return x.new_empty(check_int4_linear("wvsplitk_int4", x, weight, scales, zeros, bias).out_shape)
+
+
+_library.define(
+    "wvsplitk_int4(Tensor x, Tensor weight, Tensor scales, Tensor? zeros=None, Tensor? bias=None) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+for _key in ("CPU", "CUDA"):
+    _library.impl("wvsplitk_int4", wvsplitk_int4, _key)
+_library.impl("wvsplitk_int4", torch.library.fallthrough_kernel, "Autograd")
+torch.library.register_fake("kgen::wvsplitk_int4", _wvsplitk_int4_fake, lib=_library)

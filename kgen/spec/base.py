@@ -143,7 +143,11 @@ class KernelSpec(BaseModel):
         for name in self.traits:
             found = shape.traits.get(name)
             if found != getattr(self, name):
-                return Problem((name,), "not given" if found is None else str(found), f"{getattr(self, name)}, fixed in {self.name}")
+                return Problem(
+                    (name,),
+                    "not given" if found is None else str(found),
+                    f"{getattr(self, name)}, fixed in {self.name}",
+                )
         return None
 
     @property

@@ -25,10 +25,10 @@ def family_class(family: str) -> type[KernelSpec]:
 
 def spec_from_name(name: str, arch: str) -> KernelSpec:
     """The spec that a kernel name stands for on a target; the family is the part before the first underscore."""
-    return family_class(_family_of(name)).from_name(name, arch)
+    return family_class(family_of(name)).from_name(name, arch)
 
 
-def _family_of(name: str) -> str:
+def family_of(name: str) -> str:
     """The longest known family that the name starts with (families may share beginnings), else its first word."""
     known = [family for family in FAMILIES if name.startswith(family + "_")]
     return max(known, key=len) if known else name.split("_")[0]

@@ -201,4 +201,6 @@ class W4Spec(KernelSpec):
         macs = self.A_CHUNK * self.UNRL * self.YTILE // self.lane_rows * (self.column_tiles if self.matrix else self.N)
         if macs <= _UNROLLED:
             return None
-        return Problem(("A_CHUNK", "UNRL", "YTILE", "N"), f"{macs} multiply-adds in a trip", f"at most {_UNROLLED}", "lower UNRL")
+        return Problem(
+            ("A_CHUNK", "UNRL", "YTILE", "N"), f"{macs} multiply-adds in a trip", f"at most {_UNROLLED}", "lower UNRL"
+        )

@@ -52,15 +52,23 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
     YTILE: int = Param(2, among=(1, 2, 3, 4, 6, 8, 16, 32), doc="weight rows one wave works on at once")
     WvPrGrp: int = Param(16, ge=1, le=32, doc="waves per work-group; they share the staged activations")
-    K_WAVES: int = Param(1, among=(1, 2, 4, 8, 16, 32), doc="waves of a group that share the K of their rows; the others have rows of their own")
+    K_WAVES: int = Param(
+        1,
+        among=(1, 2, 4, 8, 16, 32),
+        doc="waves of a group that share the K of their rows; the others have rows of their own",
+    )
     A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(2, among=(1, 2, 4, 8), doc="chunks in flight per weight row and lane")
     GrpsPerCU: int = Param(
-        1, among=(1, 2, 3, 4, 6, 8), doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+        1,
+        among=(1, 2, 3, 4, 6, 8),
+        doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch",
     )
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
-    DEQUANT: Dequant = Param("magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact")
+    DEQUANT: Dequant = Param(
+        "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
+    )
     STAGING: Staging = Param(
         "lds",
         among=get_args(Staging),
@@ -117,7 +125,9 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     def prefix(self) -> int | None:
         """K elements that LDS holds with STAGING prefix."""
         trip = self.UNRL * self.K_WAVES
-        return max(1, _PREFIX_BYTES // (self.slab_bytes * trip)) * trip * self.slab if self.STAGING == "prefix" else None
+        return (
+            max(1, _PREFIX_BYTES // (self.slab_bytes * trip)) * trip * self.slab if self.STAGING == "prefix" else None
+        )
 
     @property
     def exchange_bytes(self) -> int:
@@ -138,13 +148,20 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
         if self.WvPrGrp % self.K_WAVES == 0:
             return None
-        return Problem(("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1")
+        return Problem(
+            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
+        )
 
     @rule
     def sums_are_staged(self, arch: ArchFacts) -> Problem | None:
         if self.STAGING in ("lds", "window") or self.DEQUANT != "actsum" or not self.matrix:
             return None
-        return Problem(("STAGING", "DEQUANT"), f"{self.STAGING} with actsum", f"sums of all activations in LDS on {arch.name}", "DEQUANT = magic, or STAGING = window")
+        return Problem(
+            ("STAGING", "DEQUANT"),
+            f"{self.STAGING} with actsum",
+            f"sums of all activations in LDS on {arch.name}",
+            "DEQUANT = magic, or STAGING = window",
+        )
 
     @rule
     def lanes_share_activations(self, arch: ArchFacts) -> Problem | None:
@@ -158,13 +175,23 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         if self.static_lds <= arch.static_lds:
             return None
         what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums"
-        return Problem(("STAGING", "K", "N", "WvPrGrp"), what, f"at most {arch.static_lds} on {arch.name}", "STAGING = window, or lower WvPrGrp")
+        return Problem(
+            ("STAGING", "K", "N", "WvPrGrp"),
+            what,
+            f"at most {arch.static_lds} on {arch.name}",
+            "STAGING = window, or lower WvPrGrp",
+        )
 
     @rule
     def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
         if self.K is None or self.K % self.GROUP_SIZE == 0:
             return None
-        return Problem(("K", "GROUP_SIZE"), str(self.K), f"a multiple of {self.GROUP_SIZE}", f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}")
+        return Problem(
+            ("K", "GROUP_SIZE"),
+            str(self.K),
+            f"a multiple of {self.GROUP_SIZE}",
+            f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}",
+        )
 
     # ---- launch
 
@@ -194,7 +221,9 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         return self.static_lds + self.dynamic_lds(shape)
 
     def additions(self, shape: GemmShape) -> int:
-        group = self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)  # of one sum before its scale
+        group = self.A_CHUNK * (
+            self.k_lanes // self.groups_of_slab if self.matrix else 1
+        )  # of one sum before its scale
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
         lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
         correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0

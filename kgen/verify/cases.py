@@ -1,6 +1,7 @@
 """Deterministic cases: sizes that go wrong, and kinds of data that show it.
 
-A case is a few numbers; its data (`kgen.verify.dense`, `kgen.verify.int4`) is the same bytes anywhere. Every kernel gets sizes from its own tile, slab and window, so
+A case is a few numbers; its data (`kgen.verify.dense`, `kgen.verify.int4`) is the same bytes anywhere.
+Every kernel gets sizes from its own tile, slab and window, so
 that each loop runs not at all, once, several times and with a remainder. What a kernel can take is asked of `spec.fits`, nowhere else.
 """
 
@@ -19,7 +20,6 @@ from kgen.verify.accuracy import Accumulation, fp32_accumulation
 Level = Literal["quick", "full"]
 Bias = Literal["none", "M", "NM"]
 Values = Literal["normal", "hot", "sparse", "zeros", "nan"]
-
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,10 @@ class Int4Weights:
 def int4_weights(rng: np.random.Generator, M: int, K: int, group: int, zero_points: bool, dtype: Any) -> Int4Weights:
     """Random weights: every code as likely as every other, scales of both signs around 0.05."""
     codes = rng.integers(0, 16, (M, K))
-    scale_bits = to_bits((_SCALE * (0.5 + rng.random((M, K // group))) * rng.choice((1, 1, 1, -1), (M, K // group))).astype(np.float32), dtype)
+    scale_bits = to_bits(
+        (_SCALE * (0.5 + rng.random((M, K // group))) * rng.choice((1, 1, 1, -1), (M, K // group))).astype(np.float32),
+        dtype,
+    )
     zeros = rng.integers(0, 16, (M, K // group)) if zero_points else None
     return Int4Weights(codes, zeros, scale_bits, from_bits(scale_bits, dtype))
 

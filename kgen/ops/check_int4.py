@@ -1,0 +1,103 @@
+"""What the ops on 4-bit weights accept: one check for the op, its fake and its reference. The layout is that of kgen.ops.pack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, int32
+from torch import dtype as TorchDtype
+
+from kgen.errors import OpError, Problem
+from kgen.ops.check import (
+    DTYPES,
+    MAX_STRIDE,
+    LinearProblem,
+    beside,
+    differentiated,
+    row_stride,
+    shape_words,
+    sizes_of_bias,
+)
+from kgen.spec.problem import W4Shape, ceil_div
+from kgen.spec.w4 import GROUP_SIZES, WORD
+
+WEIGHT_STRIDE = 4  # words: rows of codes begin at a multiple of 16 bytes
+
+
+@dataclass(frozen=True)
+class Int4Problem(LinearProblem):
+    """A checked problem; `weight_stride` in words, the others in elements of their tensors."""
+
+    scale_stride: int = 0
+    zero_stride: int = 0
+
+
+def check_int4_linear(
+    op: str, x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None
+) -> Int4Problem:
+    """The problem that these tensors pose; raises OpError with everything that is wrong with them.
+
+    x       [..., K], bf16 or fp16, rows at one distance that is a multiple of 8 elements
+    weight  int32 [M, K / 8], codes in the order 0 2 4 6 1 3 5 7 from the lowest bits, rows a multiple of 16 bytes apart
+    scales  [M, K / group], x's type, group 32, 64 or 128, elements of a row side by side
+    zeros   none (zero points of 8), or int32 [ceil(M / 8), K / group], row m in word m // 8 at bits 4 * (m % 8)
+    bias    none, [M], or one row per row of x
+    """
+    problems = _types(x, weight, scales, zeros, bias)
+    if not problems:
+        problems = _shapes(x, weight, scales, zeros, bias)
+    if not problems:
+        problems = differentiated(x=x, scales=scales, bias=bias)
+    found: list[Problem] = []
+    if not problems:
+        M, K = weight.shape[0], WORD * weight.shape[1]
+        groups = scales.shape[1]
+        act_stride = row_stride("x", x, K, 8, MAX_STRIDE, found)
+        weight_stride = row_stride("weight", weight, K // WORD, WEIGHT_STRIDE, MAX_STRIDE // 8, found)
+        scale_stride = row_stride("scales", scales, groups, 1, MAX_STRIDE // 8, found)
+        zero_stride = 0 if zeros is None else row_stride("zeros", zeros, groups, 1, MAX_STRIDE // 8, found)
+        bias_stride = 0 if bias is None or bias.dim() == 1 else row_stride("bias", bias, M, 1, MAX_STRIDE, found)
+    if problems or found:
+        raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", [*problems, *found])
+    lead = tuple(x.shape[:-1])
+    rows = 1
+    for size in lead:
+        rows *= size
+    shape = W4Shape(M, rows, K, K // groups, zeros is not None)
+    return Int4Problem(shape, (*lead, M), weight_stride, act_stride, bias_stride, scale_stride, zero_stride)
+
+
+def _types(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None) -> list[Problem]:
+    out = []
+    if x.dtype not in DTYPES:
+        out.append(Problem(("x.dtype",), str(x.dtype), " or ".join(map(str, DTYPES)), "x.to(torch.bfloat16)"))
+    wanted: tuple[tuple[str, Tensor | None, TorchDtype, str], ...] = (
+        ("weight", weight, int32, "kgen.ops.pack makes it from a checkpoint"),
+        ("scales", scales, x.dtype, f"scales.to({x.dtype})"),
+        ("zeros", zeros, int32, "kgen.ops.pack makes it from a checkpoint"),
+        ("bias", bias, x.dtype, f"bias.to({x.dtype})"),
+    )
+    for name, tensor, dtype, hint in wanted:
+        if tensor is not None and tensor.dtype != dtype:
+            out.append(Problem((f"{name}.dtype",), str(tensor.dtype), str(dtype), hint))
+    return [*out, *beside(x, weight=weight, scales=scales, zeros=zeros, bias=bias)]
+
+
+def _shapes(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None) -> list[Problem]:
+    if x.dim() < 1 or weight.dim() != 2 or scales.dim() != 2:
+        found = f"{shape_words(x)}, {shape_words(weight)} and {shape_words(scales)}"
+        return [Problem(("x.shape", "weight.shape", "scales.shape"), found, "[..., K], [M, K / 8] and [M, K / group]")]
+    M, K = weight.shape[0], WORD * weight.shape[1]
+    out = []
+    if x.shape[-1] != K:
+        found = f"{shape_words(x)} and {shape_words(weight)}"
+        out.append(Problem(("x.shape", "weight.shape"), found, f"the same K: 8 codes to a word make {K}"))
+    groups = scales.shape[1]
+    if scales.shape[0] != M or groups == 0 or not any(groups * size == K for size in GROUP_SIZES):
+        sizes = " or ".join(f"[{M}, {K // size}]" for size in GROUP_SIZES if K % size == 0)
+        hint = "groups of 32, 64 or 128 elements of K"
+        out.append(Problem(("scales.shape",), shape_words(scales), sizes or f"K = {K} has no such groups", hint))
+    elif zeros is not None and tuple(zeros.shape) != (ceil_div(M, 8), groups):
+        hint = "eight rows to a word"
+        out.append(Problem(("zeros.shape",), shape_words(zeros), f"[{ceil_div(M, 8)}, {groups}]", hint))
+    return [*out, *sizes_of_bias(x, M, bias)]
