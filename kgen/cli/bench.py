@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = command_group("Time kernels on the GPU that is here, or the build.", invoke_without_command=True)
 COLUMNS = ("dtype", "M", "N", "K", "us", "floor", "ratio", "GB/s")  # then the peers' times and the kernel
-ROWS = {"llmm1": "1", "wvsplitkrc": "16,64"}  # activation rows where nobody says; 1 and 4 for the others
+ROWS = {"llmm1": "1", "wvsplitkrc": "16,64", "gemm_4bit": "1,8"}  # activation rows where nobody says; 1 and 4 for the others
 
 
 @app.callback()
@@ -36,7 +36,7 @@ def kernels(
         str | None,
         typer.Option("--rows", "-N", help="Activation rows, such as 1,4. Default: what the family is made for."),
     ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16; may be given again. Default: bf16.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16, or fp32 of gemm_4bit; may be given again. Default: bf16.")] = None,
     trait: Annotated[
         list[str] | None,
         typer.Option(
