@@ -150,6 +150,47 @@ def _print_launch(costs: dict[str, float], as_json: bool) -> None:
         )
 
 
+@app.command("study")
+def bench_study(
+    family: Annotated[str, typer.Argument(help="Family with a study in specs/studies.")],
+    arch: OneArch = None,
+    rows: Annotated[str | None, typer.Option("--rows", "-N", help="Activation rows in place of the study's.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="Element type in place of the study's; may be given again.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where a family's kernels stop paying: the op and its peers over many layers and numbers of rows."""
+    from dataclasses import replace
+
+    import kgen.ops  # noqa: F401 - registers the ops
+    from kgen.bench.study import crossovers, load_study, run_study, summary
+    from kgen.runtime import session
+
+    wanted = load_study(family)
+    if rows:
+        wanted = replace(wanted, rows=tuple(sorted({shape.N for shape in _shapes(None, ["1x1"], rows)})))
+    if dtype:
+        wanted = replace(wanted, dtypes=tuple(_dtype(word) for word in dtype))
+    library = session.load(arch)
+    total = len(wanted.layers) * len(wanted.rows) * len(wanted.dtypes)
+    cases = []
+    with Counting("study") as bar:
+        for case in run_study(wanted):
+            cases.append(case)
+            bar.step(len(cases), total, f"{case.M}x{case.K} N{case.N} {case.dtype}")
+    found = crossovers(cases)
+    if as_json:
+        show.print_json({"cases": [case.as_dict() for case in cases], "crossovers": [each.as_dict() for each in found]})
+        return
+    print(f"{library.driver.device}; the largest N up to which the op beat its best peer; us of both at each N")
+    lines = [
+        {"dtype": each.dtype, "M": each.M, "K": each.K, "crossover": each.crossover}
+        | {f"N{n}": f"{each.us[n]:.1f} / {each.peers_us[n]:.1f}" for n in each.us}
+        for each in found
+    ]
+    show.print_table(lines, ("dtype", "M", "K", "crossover", *(f"N{n}" for n in wanted.rows)))
+    print("median crossover: " + ", ".join(f"{name} {value:g}" for name, value in summary(found).items()))
+
+
 @app.command("host")
 def bench_host(
     arch: OneArch = None,
