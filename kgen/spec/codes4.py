@@ -24,7 +24,7 @@ NF4 = (
 FP4_TWELFTHS = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0)  # of codes 0 to 7; bit 3 of a code is the sign
 NUMBERS: dict[Code, tuple[float, ...]] = {
     "nf4": NF4,
-    "fp4": tuple(sign * twelfths / 12 for sign in (1.0, -1.0) for twelfths in FP4_TWELFTHS),
+    "fp4": tuple(sign * twelfths / 12 or 0.0 for sign in (1.0, -1.0) for twelfths in FP4_TWELFTHS),  # no negative zero
 }
 SCALES: dict[tuple[Code, str], float] = {
     ("nf4", "bf16"): 94159 / 65536,
