@@ -28,7 +28,7 @@ VARIABLES: dict[str, str] = {
     "M": "output features: rows of the weight",
     "N": "activation rows",
     "K": "reduction length",
-    "dtype": '"bf16" or "fp16"; "fp32" where the family has it',
+    "dtype": '"bf16" or "fp16"; "fp32" in gemm_4bit',
     "cu": "CUs of the device as HIP reports them (on RDNA: work-group processors); without a device, those of the target's part",
 }
 
