@@ -162,7 +162,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def table_bytes(self) -> int:
         """LDS of the table of pairs and of the table of nested absmax."""
-        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES
+        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES + 4 * 16  # and the 16 numbers
         return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
 
     @property
