@@ -71,6 +71,14 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
         *_skinny("2 * ")[:2],
         Quantity("weight_bytes", "M * K // 2", "bytes of the codes, which bound the time of a decode step"),
     ),
+    "moe_wvsplitk_int4": (
+        Quantity("act_bytes", "2 * N * K", "bytes of a block's activations; STAGING lds keeps them whole in LDS"),
+        Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes, of the gates alone where there are gates"),
+    ),
+    "moe_down_reduce": (
+        Quantity("slot_bytes", "2 * K", "bytes of one slot's activations; STAGING lds keeps those of all slots in LDS"),
+        Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes"),
+    ),
     "wvsplitkrc": (
         Quantity("strips", "ceil_div(M, 64)", "output features in 64s: what one work-group's four waves make together"),
         Quantity(

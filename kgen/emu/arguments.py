@@ -91,10 +91,16 @@ def _value(value: Any, size: int, what: str) -> bytes:
     raise ArgumentError(f"{what}: cannot pass {type(value).__name__} by value in {size} bytes")
 
 
+SEGMENT_MULTIPLE = 64
+_BEHIND = b"\xe1"
+
+
 def segment(kernel: KernelInfo, kernarg: bytes, grid: Dim3, block: Dim3, dynamic_lds: int) -> bytearray:
     """The kernarg segment: the caller's bytes, and the hidden arguments of code object v5 filled in.
 
     `kernarg` holds the explicit arguments, with or without the space of the hidden ones behind them. Raises ArgumentError otherwise.
+    The segment ends at a multiple of 64 bytes: the compiler widens a scalar load of the last seven dwords to eight, which the runtimes' memory
+    allows; what is read there is no argument and holds poison.
     """
     explicit, whole = kernel.explicit_size, max(kernel.kernarg_size, kernel.explicit_size)
     if not explicit <= len(kernarg) <= whole:
@@ -102,7 +108,7 @@ def segment(kernel: KernelInfo, kernarg: bytes, grid: Dim3, block: Dim3, dynamic
             f"{kernel.name}: {len(kernarg)} bytes of arguments, the kernel wants {explicit}"
             + (f" (up to {whole} with the hidden ones)" if whole > explicit else "")
         )
-    out = bytearray(max(whole, 8))
+    out = bytearray(whole) + _BEHIND * (-whole % SEGMENT_MULTIPLE or SEGMENT_MULTIPLE * (not whole))
     out[: len(kernarg)] = kernarg
     hidden = {
         "grid_dims": 3 if grid[2] * block[2] > 1 else 2 if grid[1] * block[1] > 1 else 1,

@@ -5,10 +5,10 @@
     kgen.load()
     y = ops.wvSplitK(weight, x, cu_count, bias)
 
-Sources: the four functions and the names of their arguments (a, b, cu_count, bias, out_dtype, scale_a, scale_b, rows_per_block) are those of
+Sources: the five functions and the names of their arguments (a, b, cu_count, bias, out_dtype, scale_a, scale_b, rows_per_block) are those of
 vllm/_custom_ops.py, "ROCm skinny gemms"; that file passes them on to torch.ops._rocm_C, whose schemas are in csrc/rocm/torch_bindings.cpp
 (there the bias stands before CuCount). Which of a and b is the weight follows from vLLM's callers: model_executor/layers/utils.py for
-wvSplitK, wvSplitKrc and LLMM1, the ROCm scaled-mm kernels for wvSplitKQ; read at vLLM 0.33.0 and, for the schemas, commit 001cd45131.
+wvSplitK, wvSplitKrc and LLMM1, the ROCm scaled-mm kernels for wvSplitKQ, rdna_hybrid_w4a16.py for wvSplitK_int4_g; read at vLLM 0.33.0 and, for the schemas, commit 001cd45131.
 
 What is taken is more than vLLM's kernels take, never less: any number of rows (torch answers where no kernel is faster), any K, padded
 rows on both sides. What cannot be raises `OpError` before anything is launched.
@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 import kgen.ops  # noqa: F401 - registers the ops
-from kgen.errors import OpError
+from kgen.errors import OpError, Problem
 
-__all__ = ["LLMM1", "wvSplitK", "wvSplitKQ", "wvSplitKrc"]
+__all__ = ["LLMM1", "wvSplitK", "wvSplitKQ", "wvSplitK_int4_g", "wvSplitKrc"]
 
 
 def wvSplitK(a: Tensor, b: Tensor, cu_count: int, bias: Tensor | None = None) -> Tensor:
@@ -40,6 +40,37 @@ def wvSplitK(a: Tensor, b: Tensor, cu_count: int, bias: Tensor | None = None) ->
     returns   [N, M] in the inputs' type
     """
     return _op("wvsplitk")(b, a, bias)
+
+
+def wvSplitK_int4_g(
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor,
+    cu_count: int,
+    group_size: int,
+    zero_points: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """b @ ((a - zero_points) * scale).T + bias on 4-bit weights.
+
+    a            weight in vLLM's shuffled order, int8 [M, K / 2] as vLLM sees it or int32 [M, K / 8]
+    b            activations [N, K], bf16 or fp16
+    scale        [M, K / group_size], b's type
+    cu_count     not used, see the module
+    group_size   32, 64 or 128; must be what the shapes say
+    zero_points  none (8 throughout), or int32 [M / 8, K / group_size], eight rows to a word
+    bias         none, [M] or [N, M]
+    returns      [N, M] in b's type
+    """
+    weight = a if a.dtype == torch.int32 else a.view(torch.int32)
+    if scale.shape[-1] * group_size != b.shape[-1]:
+        problem = Problem(
+            ("group_size", "scale.shape"),
+            f"{group_size} and {scale.shape[-1]} groups for K = {b.shape[-1]}",
+            "scales [M, K / group_size]",
+        )
+        raise OpError("wvSplitK_int4_g: not possible with these tensors", [problem])
+    return _op("wvsplitk_int4")(b, weight, scale, zero_points, bias)
 
 
 def wvSplitKrc(a: Tensor, b: Tensor, cu_count: int, bias: Tensor | None = None) -> Tensor:

@@ -4,3 +4,4 @@ y = torch.ops.kgen.wvsplitk(x, weight, bias)      # x [..., K], weight [M, K] ->
 """
 
 from kgen.ops import schema as schema
+from kgen.ops import schema_moe as schema_moe

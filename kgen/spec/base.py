@@ -138,6 +138,10 @@ class KernelSpec(BaseModel):
         """The numbers of activation rows that kernels of the family exist for."""
         raise NotImplementedError
 
+    def shape_of(self, M: int, N: int, K: int) -> GemmShape:
+        """A problem with the traits that this kernel is compiled for."""
+        return type(self).shape(M, N, K, *(getattr(self, name) for name in self.traits))
+
     def trait_problem(self, shape: GemmShape) -> Problem | None:
         """Why this kernel is none for the problem's traits, or None."""
         for name in self.traits:

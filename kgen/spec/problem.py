@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -57,3 +57,50 @@ class Code4Shape(GemmShape):
     def traits(self) -> dict[str, int | bool]:
         """GROUP_SIZE, FP4 and NESTED."""
         return {"GROUP_SIZE": self.GROUP_SIZE, "FP4": self.FP4, "NESTED": self.NESTED}
+
+
+@dataclass(frozen=True)
+class MoeShape(W4Shape):
+    """The same for every expert of a mixture: M output features of one expert, N rows of a block, K.
+
+    experts  weights there are, E
+    top_k    slots of a token: a slot is one token at one of its experts
+    tokens   rows of activations before they are spread over slots
+    blocks   expert blocks of a launch, N slots of one expert each; those that hold nothing are found on the device
+    """
+
+    _: KW_ONLY
+    experts: int = 1
+    top_k: int = 1
+    tokens: int = 1
+    blocks: int = 1
+
+    @property
+    def slots(self) -> int:
+        """Pairs of a token and an expert."""
+        return self.tokens * self.top_k
+
+
+@dataclass(frozen=True)
+class MoeUpShape(MoeShape):
+    """The first GEMM of a mixture. SILU: M gates and M rows that they gate. RANK: experts come as the router's logits, not as lists."""
+
+    SILU: bool = False
+    RANK: bool = False
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """Those of the weights, SILU and RANK."""
+        return {**super().traits, "SILU": self.SILU, "RANK": self.RANK}
+
+
+@dataclass(frozen=True)
+class MoeDownShape(MoeShape):
+    """The second GEMM of a mixture. FUSE_SILU: activations are gates and what they gate."""
+
+    FUSE_SILU: bool = False
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """Those of the weights, and FUSE_SILU."""
+        return {**super().traits, "FUSE_SILU": self.FUSE_SILU}

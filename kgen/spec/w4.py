@@ -114,6 +114,16 @@ class W4Spec(KernelSpec):
         """Whether a launch may bring fewer activation rows than N."""
         return False
 
+    @property
+    def offset(self) -> int:
+        """What the exponent trick adds to a code."""
+        return OFFSET[self.dtype]
+
+    @property
+    def slab_bytes(self) -> int:
+        """LDS bytes of a staged slab: the activations, and the sum of each chunk where DEQUANT needs it."""
+        return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
+
     # ---- registers of a lane
 
     @property
@@ -204,3 +214,31 @@ class W4Spec(KernelSpec):
         return Problem(
             ("A_CHUNK", "UNRL", "YTILE", "N"), f"{macs} multiply-adds in a trip", f"at most {_UNROLLED}", "lower UNRL"
         )
+
+    # ---- what the machine code should show
+
+    @property
+    def multiply_pattern(self) -> str:
+        """Mnemonics (regular expression) that multiply weights with activations."""
+        if self.facts.vendor == "nvidia":
+            return r"HMMA"
+        if self.matrix:
+            return r"v_mfma_f32_16x16x(16|32)"
+        if self.DEQUANT == "scalar":
+            return r"v_(dual_)?(fma|fmac|fmaak|fmamk|fma_mix)_f32"
+        return r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
+
+    @property
+    def macs_per_step(self) -> int:
+        """Useful multiply-adds of one lane in one trip of the main loop."""
+        return self.A_CHUNK * self.UNRL * self.YTILE * self.N // self.lane_rows * self.rows_of_lane
+
+    @property
+    def multiplies_per_step(self) -> int:
+        """How many multiplying instructions one trip holds."""
+        if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
+            per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
+            return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
+        if self.DEQUANT == "scalar":  # and one for each sum that meets its scale
+            return self.macs_per_step + self.UNRL * self.YTILE * self.N
+        return self.macs_per_step // 2

@@ -18,7 +18,7 @@ from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Param, layout_args, rule
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
-from kgen.spec.w4 import GROUP_SIZES, OFFSET, Dequant, W4Spec
+from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
 
 Staging = Literal["lds", "window", "prefix", "global", "wave"]
 
@@ -91,11 +91,6 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         return self.K
 
     @property
-    def offset(self) -> int:
-        """What the exponent trick adds to a code."""
-        return OFFSET[self.dtype]
-
-    @property
     def rows_per_wave(self) -> int:
         return self.YTILE
 
@@ -107,11 +102,6 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     def exchanged(self) -> bool:
         """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
         return self.K_WAVES > 1 or self.matrix
-
-    @property
-    def slab_bytes(self) -> int:
-        """LDS bytes of a staged slab: the activations, and the sum of each chunk where DEQUANT needs it."""
-        return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
 
     @property
     def window(self) -> int | None:
@@ -228,29 +218,3 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
         correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
         return group + correction + 1 + slabs + lanes + self.K_WAVES * self.groups_of_slab + 1
-
-    # ---- what the machine code should show
-
-    @property
-    def multiply_pattern(self) -> str:
-        """Mnemonics (regular expression) that multiply weights with activations."""
-        if self.facts.vendor == "nvidia":
-            return r"HMMA"
-        if self.matrix:
-            return r"v_mfma_f32_16x16x(16|32)"
-        if self.DEQUANT == "scalar":
-            return r"v_(dual_)?(fma|fmac|fmaak|fmamk|mul|dot2acc|dot2c)_?(mix)?_?f32(_f16|_bf16)?|v_fma_mix_f32|v_dot2"
-        return r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
-
-    @property
-    def macs_per_step(self) -> int:
-        """Useful multiply-adds of one lane in one trip of the main loop."""
-        return self.A_CHUNK * self.UNRL * self.YTILE * self.N // self.lane_rows * self.rows_of_lane
-
-    @property
-    def multiplies_per_step(self) -> int:
-        """How many multiplying instructions one trip holds."""
-        if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
-            per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
-            return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
-        return self.macs_per_step // 2

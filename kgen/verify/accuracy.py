@@ -58,7 +58,7 @@ SIGMAS = (
 class Accumulation:
     """How a kernel adds. depth: most additions that one product passes through; unit: relative error of one addition.
 
-    noise, cap: error of the operands themselves, see `fp8_noise`; none where both are 0.
+    noise, cap: error of the operands themselves, see `fp8_noise` and `rounded_operand`; none where both are 0.
     """
 
     name: str
@@ -88,6 +88,19 @@ def fp8_noise(depth: int) -> Accumulation:
     2^-14.8 of the largest or smaller and adds nothing that counts.
     """
     return Accumulation(f"fp8 against unquantised, {depth} additions deep", depth, 2.0**-23, SIGMAS * FP8_RMS, FP8_MOST)
+
+
+def rounded_operand(depth: int, dtype: Dtype) -> Accumulation:
+    """A second GEMM on what a first one made and rounded to `dtype`, judged against a layer in which nothing is rounded between the two.
+
+    Each operand is off by its own rounding: up to half a unit in the last place (the cap, half of eps), rms eps / sqrt(12) at a significand of 1
+    and 1/m of that at m, so by eps * 0.212 of itself over significands spread evenly in their logarithm (as in `FP8_RMS`). The roundings are
+    independent, so their sum is off by 0.212 * eps * E rms with E = sqrt(sum (a_i b_i)^2): allowed are SIGMAS of that. `magnitude` must also hold
+    the first GEMM's sums of absolute products as the second one multiplies them, which carries its fp32 errors through.
+    """
+    eps = FORMATS[dtype].eps
+    rms = eps / 12**0.5 * (3 / (8 * math.log(2))) ** 0.5
+    return Accumulation(f"fp32, {depth} additions deep, an operand rounded to {dtype}", depth, 2.0**-23, SIGMAS * rms, eps / 2)
 
 
 @dataclass(frozen=True)

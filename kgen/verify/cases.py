@@ -68,7 +68,7 @@ def _largest_k(spec: LinearSpec, wanted: int) -> int:
     if spec.fixed_k is not None:
         return spec.fixed_k
     k = max(spec.piece, wanted // spec.piece * spec.piece)
-    while k > spec.piece and spec.fits(GemmShape(1, spec.N, k)):
+    while k > spec.piece and spec.fits(spec.shape_of(1, spec.N, k)):
         k -= spec.piece
     return k
 
@@ -89,30 +89,30 @@ def _quick(spec: LinearSpec) -> list[Case]:
     out = [
         Case(
             "walk",
-            GemmShape(_walk_m(spec), n, remainder),
+            spec.shape_of(_walk_m(spec), n, remainder),
             bias="M",
             weight_pad=spec.piece,
             act_pad=3 * spec.piece,
             cu=1,
             seed=1,
         ),
-        Case("one row", GemmShape(1, n, whole), "hot", bias="NM", act_pad=spec.piece, bias_pad=3, seed=2),
+        Case("one row", spec.shape_of(1, n, whole), "hot", bias="NM", act_pad=spec.piece, bias_pad=3, seed=2),
         Case(
-            "short K", GemmShape(rows + 1, n, short), "sparse", bias="NM", weight_pad=2 * spec.piece, bias_pad=1, seed=3
+            "short K", spec.shape_of(rows + 1, n, short), "sparse", bias="NM", weight_pad=2 * spec.piece, bias_pad=1, seed=3
         ),
-        Case("many", GemmShape(ceil_div(520, n), n, _largest_k(spec, spec.slab + spec.piece)), cu=1, seed=4),
-        Case("zeros", GemmShape(rows + rows // 2 + 1, n, short), "zeros", bias="M", seed=5),
-        Case("NaN", GemmShape(max(1, spec.rows_per_wave - 1), n, remainder), "nan", seed=6),
+        Case("many", spec.shape_of(ceil_div(520, n), n, _largest_k(spec, spec.slab + spec.piece)), cu=1, seed=4),
+        Case("zeros", spec.shape_of(rows + rows // 2 + 1, n, short), "zeros", bias="M", seed=5),
+        Case("NaN", spec.shape_of(max(1, spec.rows_per_wave - 1), n, remainder), "nan", seed=6),
     ]
     if spec.shard is not None:
         split = _largest_k(spec, 2 * spec.shard + spec.slab + spec.piece)
-        out.insert(0, Case("shards", GemmShape(rows + 1, n, split), bias="M", weight_pad=8, act_pad=24, seed=8))
+        out.insert(0, Case("shards", spec.shape_of(rows + 1, n, split), bias="M", weight_pad=8, act_pad=24, seed=8))
     if spec.window is not None:
         crossing = _largest_k(spec, spec.window + spec.step + spec.piece)
         out.append(
             Case(
                 "window",
-                GemmShape(spec.rows_per_wave + 1, n, crossing),
+                spec.shape_of(spec.rows_per_wave + 1, n, crossing),
                 weight_pad=spec.piece,
                 act_pad=spec.piece,
                 cu=1,
@@ -146,6 +146,6 @@ def _full(spec: LinearSpec) -> list[Case]:
     pads = itertools.cycle((0, spec.piece, 3 * spec.piece, 128))
     out = []
     for number, ((k, m), (values, bias)) in enumerate(zip(itertools.product(ks, ms), forms, strict=False)):
-        case = Case("size", GemmShape(m, n, k), values, bias, next(pads), next(pads), cu=1, seed=100 + number)
+        case = Case("size", spec.shape_of(m, n, k), values, bias, next(pads), next(pads), cu=1, seed=100 + number)
         out.append(replace(case, act_pad=next(pads), bias_pad=5 if bias == "NM" else 0))
     return out

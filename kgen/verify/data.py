@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import numpy as np
 
 from kgen.verify.elements import Bits, Doubles
 
 OTHER_ORDER = "random:1"  # the emulator's schedule for a launch whose waves run in another order
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a kernel writes beside its output: the values that must come out, and by how much of themselves they may be off."""
+
+    values: Any
+    share: float = 0.0
+
+    def fresh(self) -> Any:
+        """Memory for it before the launch: no value that could come out."""
+        return np.full(self.values.shape, np.nan if self.values.dtype.kind == "f" else -1, self.values.dtype)
+
+    def problem(self, found: Any) -> str | None:
+        """What is wrong with what came out."""
+        close = np.abs(found - self.values) <= self.share * np.abs(self.values)
+        if close.all():
+            return None
+        at = np.unravel_index(int(np.argmin(close)), close.shape)
+        return f"{int((~close).sum())} of {close.size} differ; first at {tuple(map(int, at))}: {found[at]}, must be {self.values[at]}"
 
 
 class Data(Protocol):
@@ -28,11 +51,15 @@ class Data(Protocol):
         """Exact bits, or None."""
 
     @property
+    def extras(self) -> Mapping[str, Extra]:
+        """By argument name: arrays beside the output that the kernel writes."""
+
+    @property
     def out_shape(self) -> tuple[int, int]:
         """Rows and columns of the output."""
 
     def arrays(self) -> dict[str, Any]:
-        """Arrays by argument name, but for the output and the workspace; None for a null pointer."""
+        """Arrays by argument name, but for what the kernel writes and the workspace; None for a null pointer."""
 
     def sizes(self) -> dict[str, int]:
         """Scalars by argument name that do not follow from the shape and the launch."""

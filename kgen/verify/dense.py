@@ -9,6 +9,7 @@ import numpy as np
 
 from kgen.spec.base import Dtype
 from kgen.verify.cases import Case
+from kgen.verify.data import Extra
 from kgen.verify.elements import Bits, Doubles, Element, from_bits, nan_of, pattern_type, to_bits
 
 D = TypeVar("D", bound="Operands")
@@ -35,6 +36,11 @@ class Operands:
     expected: Bits | None
     weight_scale: float = 1.0
     act_scale: float = 1.0
+
+    @property
+    def extras(self) -> dict[str, Extra]:
+        """None: the output is all that is written."""
+        return {}
 
     @property
     def out_shape(self) -> tuple[int, int]:

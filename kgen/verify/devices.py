@@ -96,7 +96,8 @@ class EmulatedDevice:
         for array in values.values():
             if array is not None:
                 array.flags.writeable = False  # a store there is a fault
-        values |= {"out": out, **_values(spec, shape, data, geometry), **_workspace(spec, shape)}
+        beside = {name: extra.fresh() for name, extra in data.extras.items()}
+        values |= {"out": out, **beside, **_values(spec, shape, data, geometry), **_workspace(spec, shape)}
         watch: dict[str, Any] = {} if options.poison is None else {"poison": options.poison}
         stats = module.run(
             spec.name,
@@ -116,6 +117,7 @@ class EmulatedDevice:
             ),
         )
         _require_rearmed(spec, values)
+        _require_extras(spec, data, beside)
         return Ran(out, stats.instructions, asdict(stats.memory) if stats.memory else None)
 
 
@@ -146,7 +148,7 @@ class GpuDevice:
         host = data.arrays()
         host["out"] = np.full(math.prod(data.out_shape), nan_of(spec.dtype), pattern_type(spec.dtype))
         scratch = _workspace(spec, shape)
-        host |= scratch
+        host |= scratch | {name: extra.fresh() for name, extra in data.extras.items()}
         buffers = {name: None if array is None else self._upload(array) for name, array in host.items()}
         values = _values(spec, shape, data, geometry)
         for name, buffer in buffers.items():
@@ -156,6 +158,13 @@ class GpuDevice:
         launch(self.driver.stream(), tuple(values[arg.name] for arg in spec.args), tensors)
         out = self._download(buffers["out"], spec.name).view(pattern_type(spec.dtype))
         _require_rearmed(spec, {name: self._download(buffers[name], spec.name) for name in scratch})
+        beside = {
+            name: self._download(buffers[name], spec.name).view(extra.values.dtype)
+            for name, extra in data.extras.items()
+        }
+        _require_extras(
+            spec, data, {name: found.reshape(data.extras[name].values.shape) for name, found in beside.items()}
+        )
         return Ran(out.reshape(data.out_shape))
 
     def _upload(self, data: Any) -> tuple[Any, int]:
@@ -195,6 +204,13 @@ def _require_rearmed(spec: Any, scratch: dict[str, Any]) -> None:
     for name in ("counter",) if spec.same_bits else ("counter", "partial"):
         if name in scratch and scratch[name].view(np.uint32).any():
             raise LaunchError(f"{spec.name}: {name} of the workspace is not zero after the launch")
+
+
+def _require_extras(spec: Any, data: Data, found: dict[str, Any]) -> None:
+    """Raise LaunchError when what a kernel wrote beside its output is wrong."""
+    for name, extra in data.extras.items():
+        if problem := extra.problem(found[name]):
+            raise LaunchError(f"{spec.name}: {name}: {problem}")
 
 
 def _values(spec: Any, shape: GemmShape, data: Data, geometry: Launch) -> dict[str, int]:

@@ -9,14 +9,18 @@ from typing import Protocol
 from kgen.spec.base import KernelSpec
 from kgen.spec.gemm_4bit import Gemm4BitSpec
 from kgen.spec.linear import LinearSpec
-from kgen.spec.problem import GemmShape
+from kgen.spec.moe import MoeSpec
+from kgen.spec.moe_down_reduce import MoeDownReduceSpec
+from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
+from kgen.spec.problem import GemmShape, MoeShape
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
-from kgen.verify.accuracy import Accumulation
+from kgen.verify.accuracy import Accumulation, fp32_accumulation
 from kgen.verify.cases import Case, Level, accumulation, cases
 from kgen.verify.codes4 import code4_operands
 from kgen.verify.data import OTHER_ORDER, Data, Variant
 from kgen.verify.dense import Operands, operands, other_rows
 from kgen.verify.int4 import int4_operands
+from kgen.verify.moe import MoeCase, MoeOperands, moe_cases, moe_operands
 
 
 class Kind(Protocol):
@@ -68,7 +72,33 @@ class Linear:
         return out
 
 
-_KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = ((LinearSpec, Linear()),)
+class Moe:
+    """Experts' weights, chosen on the device."""
+
+    def cases(self, spec: KernelSpec, level: Level) -> list[Case]:
+        """See kgen.verify.moe."""
+        assert isinstance(spec, MoeSpec)
+        return list(moe_cases(spec, level == "full"))
+
+    def data(self, spec: KernelSpec, case: Case) -> MoeOperands:
+        """See kgen.verify.moe."""
+        assert isinstance(spec, MoeSpec)
+        assert isinstance(case, MoeCase)
+        return moe_operands(spec, case)
+
+    def accumulation(self, spec: KernelSpec, shape: GemmShape) -> Accumulation:
+        """fp32 sums, as deep as the spec says."""
+        assert isinstance(spec, MoeWvSplitKInt4Spec | MoeDownReduceSpec)
+        assert isinstance(shape, MoeShape)
+        return fp32_accumulation(spec.additions(shape))
+
+    def variants(self, spec: KernelSpec, case: Case, data: Data) -> list[Variant]:
+        """In another order of waves, and without padding."""
+        bare = self.data(spec, replace(case, weight_pad=0, act_pad=0))
+        return [Variant("same bits in another order", data, OTHER_ORDER), Variant("same bits without padding", bare)]
+
+
+_KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = ((LinearSpec, Linear()), (MoeSpec, Moe()))
 
 
 def kind_of(spec: KernelSpec) -> Kind:

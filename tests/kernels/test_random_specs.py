@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgen.build import build
 from kgen.spec.arch import ARCHES
+from kgen.spec.w4 import Dequant
 from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.spec.wvsplitkq import WvSplitKQSpec
 from kgen.verify.devices import EmulatedDevice
 from kgen.verify.run import check_manifest
@@ -59,9 +63,36 @@ def fp8_specs(draw: st.DrawFn) -> WvSplitKQSpec:
     return WvSplitKQSpec(**values)
 
 
+@st.composite
+def int4_specs(draw: st.DrawFn) -> WvSplitKInt4Spec:
+    """A wvsplitk_int4 spec without problems, on any AMD target."""
+    arch = draw(st.sampled_from(AMD))
+    matrix = not ARCHES[arch].matrix.startswith("wmma")
+    values = {
+        "arch": arch,
+        "dtype": draw(st.sampled_from(("bf16", "fp16"))),
+        "N": draw(st.integers(1, 8)),
+        "THRDS": ARCHES[arch].wave,
+        "YTILE": draw(st.sampled_from((16, 32) if matrix else (1, 2, 3, 4, 6, 8))),
+        "WvPrGrp": draw(st.sampled_from((1, 2, 4, 8, 16))),
+        "K_WAVES": draw(st.sampled_from((1, 2, 4))),
+        "A_CHUNK": draw(st.sampled_from((8, 16, 32))),
+        "UNRL": draw(st.sampled_from((1, 2, 4, 8))),
+        "GROUP_SIZE": draw(st.sampled_from((32, 64, 128))),
+        "HAS_ZP": draw(st.booleans()),
+        "DEQUANT": draw(st.sampled_from(get_args(Dequant))),
+        "STAGING": draw(st.sampled_from(("lds", "window", "prefix", "global", "wave") if matrix else ("lds", "window", "prefix", "global"))),
+        "K": draw(st.none() | st.integers(1, 20).map(lambda k: 128 * k)),
+    }
+    while WvSplitKInt4Spec.problems_of(values):
+        smaller = {"YTILE": 16 if matrix else 1, "K_WAVES": 1, "A_CHUNK": 8, "STAGING": "window"}
+        values = {**values, **smaller, "UNRL": max(1, values["UNRL"] // 2), "N": max(1, values["N"] - 1)}
+    return WvSplitKInt4Spec(**values)
+
+
 @pytest.mark.hipcc
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(spec=specs() | fp8_specs())
+@settings(max_examples=18, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spec=specs() | fp8_specs() | int4_specs())
 def test_any_spec_that_the_rules_allow_compiles_and_is_right(spec, tmp_path):
     folder = tmp_path / spec.arch
     result = build([spec], arch=spec.arch, folder=folder, tools=compiler())

@@ -20,6 +20,7 @@ from kgen.spec.arch import ARCHES
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.spec.wvsplitkq import WvSplitKQSpec
 from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
@@ -33,6 +34,13 @@ SPECS = [
     WvSplitKQSpec(arch="gfx942", dtype="bf16", N=4, THRDS=64, YTILE=16, WvPrGrp=4, UNRL=2, MFMA="16x16x32"),
     WvSplitKQSpec(arch="gfx1201", dtype="fp16", N=2, THRDS=32, YTILE=4, WvPrGrp=4, UNRL=1),
     WvSplitKQSpec(arch="sm_90", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=4, UNRL=1),
+    WvSplitKInt4Spec(arch="gfx1151", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=8, UNRL=2, DEQUANT="actsum"),
+    WvSplitKInt4Spec(
+        arch="gfx942", dtype="fp16", N=5, THRDS=64, YTILE=16, WvPrGrp=4, K_WAVES=2, GROUP_SIZE=32, HAS_ZP=True, STAGING="window"
+    ),
+    WvSplitKInt4Spec(
+        arch="sm_90", dtype="bf16", N=1, THRDS=32, YTILE=16, WvPrGrp=8, K_WAVES=8, UNRL=2, GrpsPerCU=2, STAGING="wave"
+    ),
     WvSplitKrcSpec(arch="gfx950", dtype="bf16", N=64, THRDS=64, GrpsShrB=4, DETERMINISTIC=True),
     WvSplitKrcSpec(arch="gfx1151", dtype="fp16", N=16, THRDS=32),
     WvSplitKrcSpec(arch="sm_90", dtype="bf16", N=32, THRDS=32, GrpsShrB=2, CHUNKK=2, DETERMINISTIC=True),

@@ -1,0 +1,92 @@
+"""Plain torch references of the expert ops, and what a table's torch row runs: the same code in fp64 and in fp32."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kgen.ops.moe_route import route
+from kgen.ops.reference import int4_weight
+
+
+def expert_weight(weight: Tensor, scales: Tensor, zeros: Tensor | None, expert: Tensor, dtype: torch.dtype) -> Tensor:
+    """(q - z) * scale of one expert of a stack, [rows, K]; `expert` is a tensor with one index, which stays on its device."""
+    index = expert.reshape(1).long()
+    zero = None if zeros is None else zeros.index_select(0, index)[0]
+    return int4_weight(weight.index_select(0, index)[0], scales.index_select(0, index)[0], zero, dtype)
+
+
+def moe_up_reference(
+    x: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    expert_ids: Tensor,
+    sorted_ids: Tensor | None = None,
+    padded_slots: Tensor | None = None,
+    *,
+    block_size: int = 1,
+    top_k: int = 1,
+    silu: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """The first GEMM, [rows * top_k, M] in `dtype`, which everything is computed in; NaN where the op stores nothing."""
+    slots, rows = x.shape[0] * top_k, weight.shape[1]
+    place = torch.arange(expert_ids.numel() * block_size, device=x.device)
+    slot = place if sorted_ids is None else sorted_ids[: place.numel()].long()
+    wanted = (slot < slots) & (expert_ids.repeat_interleave(block_size) >= 0)
+    if padded_slots is not None:
+        wanted &= place < padded_slots
+    out = x.new_full((slots + 1, rows // 2 if silu else rows), torch.nan, dtype=dtype)
+    for block in range(expert_ids.numel()):
+        values = expert_weight(weight, scales, zeros, expert_ids[block].clamp(0, weight.shape[0] - 1), dtype)
+        span = slice(block * block_size, (block + 1) * block_size)
+        source = slot[span].clamp(max=slots - 1).div(top_k, rounding_mode="floor")
+        product = x.index_select(0, source).to(dtype) @ values.T
+        if silu:
+            gate, up = product.chunk(2, dim=1)
+            product = torch.nn.functional.silu(gate) * up
+        out.index_copy_(0, torch.where(wanted[span], slot[span], slots), product)
+    return out[:slots]
+
+
+def moe_down_reference(
+    x: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    topk_ids: Tensor,
+    topk_weights: Tensor,
+    *,
+    fuse_silu: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """The second GEMM and the weighted sum, [tokens, M] in `dtype`. With fuse_silu silu(gate) * up is rounded to x's type, as in the op."""
+    act = x.to(dtype)
+    if fuse_silu:
+        gate, up = act.chunk(2, dim=1)
+        act = (torch.nn.functional.silu(gate) * up).to(x.dtype).to(dtype)
+    tokens, top_k = topk_ids.shape
+    out = x.new_zeros((tokens, weight.shape[1]), dtype=dtype)
+    for token in range(tokens):
+        for slot in range(top_k):
+            expert = topk_ids[token, slot]
+            values = expert_weight(weight, scales, zeros, expert.clamp(min=0), dtype)
+            term = topk_weights[token, slot].to(dtype) * (values @ act[token * top_k + slot])
+            out[token] += torch.where(expert < 0, 0.0, term)
+    return out
+
+
+def moe_layer_reference(
+    x: Tensor,
+    logits: Tensor,
+    w13: tuple[Tensor, Tensor, Tensor | None],
+    w2: tuple[Tensor, Tensor, Tensor | None],
+    top_k: int,
+    renormalize: bool = True,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """A layer behind its router, [tokens, hidden] in `dtype`. logits [tokens, E] as the router rounds them; nothing else is rounded."""
+    ids, weights = route(logits, top_k, renormalize)
+    inner = moe_up_reference(x, *w13, ids.reshape(-1), top_k=top_k, silu=True, dtype=dtype)
+    return moe_down_reference(inner, *w2, ids, weights, dtype=dtype)

@@ -1,0 +1,202 @@
+"""What the families share that multiply by the int4 weights of a mixture's experts: work-groups, waves, trips, sums, LDS.
+
+Weights are stacked: codes [E, M, K / 8] words, scales [E, M, K / GROUP_SIZE], zeros [E, ceil(M / 8), K / GROUP_SIZE] words, in the layout of
+kgen.spec.w4. Which expert a work-group multiplies by is read on the device. K is staged in whole trips, zeros beyond its end, so that one loop
+serves all of it: these kernels are short because a decode step runs each of them once, from a cold instruction cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from kgen.errors import Problem
+from kgen.spec.arch import ArchFacts
+from kgen.spec.base import Launch, rule
+from kgen.spec.linear import LinearSpec
+from kgen.spec.problem import MoeShape, Workspace, ceil_div
+from kgen.spec.w4 import W4Spec
+
+Staging = Literal["lds", "wave"]
+UNROLLS = (1, 2, 3, 4, 6, 8)  # 3 and 6: K of 768 in whole trips
+YTILES = (1, 2, 4, 6, 16, 32)
+GROUPS_PER_CU = (1, 2, 3, 4, 6, 8)
+K_SHARERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_MOST_BLOCKS = 65535  # of the grid's second dimension
+
+
+class MoeSpec(W4Spec):
+    """Base of the expert families; each declares the fields named here in the place that they have in its names."""
+
+    if TYPE_CHECKING:
+        shape: ClassVar[type[MoeShape]]
+        K_WAVES: int
+        K: int | None
+
+    # ---- derived
+
+    @property
+    def whole_slabs(self) -> bool:
+        """Whether no trip ends behind K."""
+        return self.K is not None and self.K % self.step == 0
+
+    @property
+    def paired(self) -> bool:
+        """Whether weight rows i and M + i are multiplied together."""
+        return False
+
+    @property
+    def threads(self) -> int:
+        """Work-items of a group."""
+        return self.THRDS * self.WvPrGrp
+
+    @property
+    def rows_per_wave(self) -> int:
+        """Output features that one wave works on."""
+        return self.YTILE // 2 if self.paired else self.YTILE
+
+    @property
+    def rows_per_group(self) -> int:
+        """Output features of one work-group's tile."""
+        return self.WvPrGrp // self.K_WAVES * self.rows_per_wave
+
+    @property
+    def groups_per_cu(self) -> int:
+        """Groups per CU of a launch whose groups walk over tiles: together at least 16 waves, four for each SIMD."""
+        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
+        return self.K_WAVES > 1 or self.matrix
+
+    @property
+    def exchange_bytes(self) -> int:
+        """LDS in which the waves' sums meet, twice."""
+        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
+
+    def trips(self, K: int) -> int:
+        """Trips over a row of K, the last one filled up."""
+        return ceil_div(K, self.step)
+
+    def staged_bytes(self, K: int) -> int:
+        """LDS of N rows of activations."""
+        return self.trips(K) * self.UNRL * self.slab_bytes
+
+    @property
+    def shard(self) -> int | None:
+        """None: no work-groups share an output."""
+        return None
+
+    def workspace(self, shape: MoeShape) -> Workspace | None:
+        """None: nothing but the output is written."""
+        return None
+
+    def additions_of_trip(self, trips: int) -> int:
+        """The most fp32 additions that a product passes through in `trips` trips of one wave, and over its lanes."""
+        group = self.A_CHUNK * (
+            self.k_lanes // self.groups_of_slab if self.matrix else 1
+        )  # of one sum before its scale
+        lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
+        correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
+        return group + correction + 1 + trips * self.UNRL + lanes
+
+    @property
+    def wave_bytes(self) -> int:
+        """LDS in which each wave lands the activations of its trip."""
+        return self.WvPrGrp * self.UNRL * self.slab_bytes if self.STAGING == "wave" else 0
+
+    # ---- rules
+
+    @rule
+    def a_wave_lands_one_row(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or (self.matrix and self.N == 1 and self.DEQUANT != "actsum"):
+            return None
+        found = f"wave with N {self.N}, DEQUANT {self.DEQUANT} on {arch.name}"
+        allowed = "N = 1 and no sums of activations, where the matrix instruction multiplies"
+        return Problem(("STAGING", "N", "DEQUANT"), found, allowed, "STAGING = lds")
+
+    lanes_are_a_wave = LinearSpec.lanes_are_a_wave
+    group_fits = LinearSpec.group_fits
+
+    @rule
+    def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
+        if self.WvPrGrp % self.K_WAVES == 0:
+            return None
+        return Problem(
+            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
+        )
+
+    @rule
+    def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
+        if self.static_lds <= arch.lds_per_group:
+            return None
+        what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums"
+        return Problem(
+            ("K", "N", "WvPrGrp"), what, f"at most {arch.lds_per_group} on {arch.name}", "lower WvPrGrp or N"
+        )
+
+    @rule
+    def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
+        if self.K is None or self.K % self.GROUP_SIZE == 0:
+            return None
+        return Problem(
+            ("K", "GROUP_SIZE"),
+            str(self.K),
+            f"a multiple of {self.GROUP_SIZE}",
+            f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}",
+        )
+
+    # ---- launch
+
+    @property
+    def block(self) -> tuple[int, int, int]:
+        """Work-items of a group per dimension."""
+        return (self.threads, 1, 1)
+
+    @property
+    def static_lds(self) -> int:
+        """LDS bytes known at compile time."""
+        raise NotImplementedError
+
+    def dynamic_lds(self, shape: MoeShape) -> int:
+        """Bytes of LDS that a launch asks for on top of what the code object reserves; equals `lds_expr`."""
+        raise NotImplementedError
+
+    def grid(self, shape: MoeShape, cu: int) -> tuple[int, int, int]:
+        """Work-groups per dimension."""
+        raise NotImplementedError
+
+    def launch(self, shape: MoeShape, cu: int) -> Launch:
+        """Geometry for a shape that fits, on a device of `cu` CUs."""
+        return Launch(self.grid(shape, cu), self.block, self.dynamic_lds(shape))
+
+    def fits(self, shape: MoeShape) -> Problem | None:
+        """Why this kernel cannot do this shape, or None. The one place that decides: table, op and tests all ask here."""
+        if shape.N != self.N:
+            return Problem(("N",), str(shape.N), f"{self.N}, fixed in {self.name}")
+        if wrong := self.trait_problem(shape):
+            return wrong
+        if shape.K % self.GROUP_SIZE or shape.K < self.GROUP_SIZE:
+            return Problem(
+                ("K",), str(shape.K), f"a multiple of GROUP_SIZE = {self.GROUP_SIZE}", "pad K to whole groups"
+            )
+        if self.K is not None and shape.K != self.K:
+            return Problem(("K",), str(shape.K), f"{self.K}, fixed in {self.name}")
+        if not 1 <= shape.M < 1 << 31:
+            return Problem(("M",), str(shape.M), "1 to 2^31 - 1")
+        if shape.blocks > _MOST_BLOCKS or shape.tokens > _MOST_BLOCKS:
+            return Problem(
+                ("blocks", "tokens"),
+                f"{shape.blocks}, {shape.tokens}",
+                f"at most {_MOST_BLOCKS}",
+                "split the tokens into several calls",
+            )
+        if (lds := self.static_lds + self.dynamic_lds(shape)) > self.facts.lds_per_group:
+            found = f"K = {shape.K}: {lds} bytes of LDS"
+            return Problem(
+                ("K",),
+                found,
+                f"at most {self.facts.lds_per_group} on {self.arch}",
+                "a kernel with a smaller N or fewer waves",
+            )
+        return None

@@ -1,0 +1,137 @@
+"""moe_down_reduce: the second GEMM of a mixture and the weighted sum over a token's experts, in one launch.
+
+    out[token, M] = sum over slots s of topk_weights[token, s] * (a[token, s, K] @ weight[topk_ids[token, s], M, K].T)
+    a = act[token * top_k + s, K]                              FUSE_SILU false
+    a = silu(act[..., :K]) * act[..., K:], rounded to dtype    FUSE_SILU true: act [tokens * top_k, 2 K], gates first
+
+A work-group owns a stripe of output features; activations of all slots lie in LDS, or each wave lands those of its trip. Its waves share the trips of all slots, one after the
+other; sums stay in registers, scaled by the slot's weight, and meet in LDS once. No partial sum is written to memory, no atomics, one order of
+addition. Slots of expert -1 add nothing. See docs/moe.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, get_args
+
+from kgen.errors import Problem
+from kgen.spec.arch import ArchFacts
+from kgen.spec.base import Arg, Param, layout_args, rule
+from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec, Staging
+from kgen.spec.problem import MoeDownShape, MoeShape, ceil_div
+from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
+
+MOST_SLOTS = 32  # of a token: lane s of each wave holds the expert and weight of slot s
+_ARGS = layout_args(
+    ("const u32*", "codes"),
+    ("const T*", "scales"),
+    ("const u32*", "zeros"),
+    ("const T*", "act"),
+    ("const i32*", "topk_ids"),
+    ("const f32*", "topk_weights"),
+    ("T*", "out"),
+    *(
+        ("u32", name)
+        for name in (
+            *("M", "K", "code_stride", "scale_stride", "zero_stride", "act_stride"),
+            *("code_expert", "scale_expert", "zero_expert", "top_k", "groups"),
+        )
+    ),
+)
+
+
+class MoeDownReduceSpec(MoeSpec):
+    """Parameters of one moe_down_reduce kernel; see the module's docstring for the mathematics and docs/moe.md for layouts."""
+
+    family: ClassVar[str] = "moe_down_reduce"
+    template: ClassVar[str] = "moe_down_reduce.hip.jinja"
+    shape: ClassVar[type[MoeShape]] = MoeDownShape
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {**W4Spec.traits, "FUSE_SILU": (False, True)}
+    N: ClassVar[int] = 1  # type: ignore[misc]  # a slot is one row; a parameter of other families
+
+    THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
+    YTILE: int = Param(4, among=YTILES, doc="weight rows one wave works on at once")
+    WvPrGrp: int = Param(16, ge=1, le=32, doc="waves per work-group; they share the staged activations")
+    K_WAVES: int = Param(
+        16,
+        among=K_SHARERS,
+        doc="waves of a group that share the trips of their rows over all slots; the others have rows of their own",
+    )
+    A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
+    UNRL: int = Param(1, among=UNROLLS, doc="chunks in flight per weight row and lane")
+    GrpsPerCU: int = Param(
+        1, among=GROUPS_PER_CU, doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+    )
+    GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
+    HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
+    DEQUANT: Dequant = Param(
+        "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
+    )
+    STAGING: Staging = Param(
+        "lds", among=get_args(Staging), doc="activations: whole in LDS by the group, or of each trip by the wave that needs them"
+    )
+    FUSE_SILU: bool = Param(
+        False, doc="activations are gates and what they gate; silu and product are made while staging"
+    )
+    K: int | None = Param(
+        None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts become constants"
+    )
+
+    @classmethod
+    def row_counts(cls) -> range:
+        """One row per slot."""
+        return range(1, 2)
+
+    # ---- derived
+
+    @property
+    def static_lds(self) -> int:
+        return self.exchange_bytes + self.wave_bytes
+
+    def additions(self, shape: MoeShape) -> int:
+        """The most fp32 additions that one product passes through on its way into an output."""
+        trips = ceil_div(self.trips(shape.K) * shape.top_k, self.K_WAVES)
+        return self.additions_of_trip(1) + 2 * trips + self.K_WAVES * self.groups_of_slab + 1
+
+    # ---- rules
+
+    @rule
+    def a_wave_lands_what_is_there(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or not self.FUSE_SILU:
+            return None
+        return Problem(("STAGING", "FUSE_SILU"), "wave with FUSE_SILU", "activations as they are", "STAGING = lds")
+
+    # ---- launch
+
+    @property
+    def args(self) -> tuple[Arg, ...]:
+        """Kernel arguments in launch order; strides of rows and experts in elements of each array (codes and zeros: words)."""
+        return _ARGS
+
+    @property
+    def grid_rule(self) -> str:
+        tiles = f"one work-group per {self.rows_per_group} output features, at most {self.groups_per_cu} per CU; more are walked by the same groups"
+        return f"{tiles} in equal rounds; second dimension: tokens"
+
+    @property
+    def grid_expr(self) -> str:
+        """Number of work-groups in the first dimension as an expression of M and CU."""
+        tiles = f"ceil_div(M, {self.rows_per_group})"
+        return f"ceil_div({tiles}, ceil_div({tiles}, CU * {self.groups_per_cu}))"
+
+    @property
+    def lds_expr(self) -> str:
+        """Bytes of dynamic LDS as an expression of K and top_k."""
+        return "0" if self.STAGING == "wave" else f"top_k * ceil_div(K, {self.step}) * {self.UNRL * self.slab_bytes}"
+
+    def dynamic_lds(self, shape: MoeShape) -> int:
+        return 0 if self.lds_expr == "0" else shape.top_k * self.staged_bytes(shape.K)
+
+    def grid(self, shape: MoeShape, cu: int) -> tuple[int, int, int]:
+        tiles = ceil_div(shape.M, self.rows_per_group)
+        return ceil_div(tiles, ceil_div(tiles, cu * self.groups_per_cu)), shape.tokens, 1
+
+    def fits(self, shape: MoeShape) -> Problem | None:
+        if not 1 <= shape.top_k <= MOST_SLOTS:
+            return Problem(("top_k",), str(shape.top_k), f"1 to {MOST_SLOTS}")
+        return super().fits(shape)

@@ -1,0 +1,114 @@
+"""wvsplitk_int4: names, rules, sizes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kgen.errors import SpecError
+from kgen.spec.arch import ARCHES
+from kgen.spec.problem import GemmShape, W4Shape, ceil_div
+from kgen.spec.registry import spec_from_name
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
+
+PLAIN = {"arch": "gfx1151", "dtype": "bf16", "N": 1, "THRDS": 32, "YTILE": 2, "WvPrGrp": 8, "UNRL": 2}
+MATRIX = PLAIN | {"arch": "gfx942", "THRDS": 64, "YTILE": 16}
+
+specs = st.builds(
+    lambda arch, **values: WvSplitKInt4Spec(arch=arch, THRDS=ARCHES[arch].wave, **values),
+    arch=st.sampled_from(sorted(ARCHES)),
+    dtype=st.sampled_from(("bf16", "fp16")),
+    N=st.integers(1, 8),
+    YTILE=st.sampled_from((1, 2, 3, 4, 16, 32)),
+    WvPrGrp=st.sampled_from((1, 3, 4, 8, 16)),
+    K_WAVES=st.sampled_from((1, 2, 8)),
+    A_CHUNK=st.sampled_from((8, 16, 32)),
+    UNRL=st.sampled_from((1, 2, 4, 8)),
+    GrpsPerCU=st.sampled_from((1, 2)),
+    GROUP_SIZE=st.sampled_from((32, 64, 128)),
+    HAS_ZP=st.booleans(),
+    DEQUANT=st.sampled_from(("scalar", "magic", "finite", "truncate", "actsum")),
+    STAGING=st.sampled_from(("lds", "window", "prefix", "global", "wave")),
+    K=st.none() | st.sampled_from((1024, 4096)),
+)
+
+
+@given(specs)
+def test_a_name_parses_back(spec):
+    if spec.problems():
+        with pytest.raises(SpecError):
+            WvSplitKInt4Spec.from_name(spec.name, spec.arch)
+    else:
+        assert spec_from_name(spec.name, spec.arch) == spec
+
+
+@given(specs, specs)
+def test_different_specs_have_different_names(a, b):
+    assert (a.name == b.name) is (a.model_copy(update={"arch": b.arch}) == b)
+
+
+def test_a_name_is_in_the_order_of_the_fields_and_not_taken_for_wvsplitk():
+    spec = WvSplitKInt4Spec(**PLAIN, HAS_ZP=True, DEQUANT="actsum")
+    assert spec.name == (
+        "wvsplitk_int4_bf16_N1_THRDS32_YTILE2_WvPrGrp8_K_WAVES1_A_CHUNK32_UNRL2_GrpsPerCU1_GROUP_SIZE128_HAS_ZP_DEQUANTactsum_STAGINGlds"
+    )
+    assert spec_from_name(spec.name, "gfx1151") == spec
+
+
+@pytest.mark.parametrize(
+    ("values", "fields", "words"),
+    [
+        (MATRIX | {"YTILE": 2}, ("YTILE",), "a multiple of 16 on gfx942"),
+        (PLAIN | {"K_WAVES": 16}, ("K_WAVES", "WvPrGrp"), "a divisor of WvPrGrp"),
+        (PLAIN | {"STAGING": "wave"}, ("STAGING",), "STAGING = global"),
+        (MATRIX | {"STAGING": "wave", "DEQUANT": "actsum"}, ("STAGING", "DEQUANT"), "DEQUANT = magic"),
+        (PLAIN | {"YTILE": 8, "HAS_ZP": True}, ("YTILE", "HAS_ZP", "N"), "at most 31"),
+        (PLAIN | {"UNRL": 8, "YTILE": 4}, ("YTILE", "UNRL", "A_CHUNK", "N"), "lower UNRL first"),
+        (PLAIN | {"K": 1056}, ("K", "GROUP_SIZE"), "K = 1152"),
+        (PLAIN | {"N": 8, "K": 8192}, ("STAGING", "K", "N", "WvPrGrp"), "at most 65536"),
+        (PLAIN | {"GROUP_SIZE": 48}, ("GROUP_SIZE",), "32, 64, 128"),
+    ],
+)
+def test_what_cannot_be_is_said_with_what_can(values, fields, words):
+    problems = WvSplitKInt4Spec.problems_of(values)
+    found = [problem for problem in problems if problem.fields == fields]
+    assert found, problems
+    assert words in " ".join(found[0].lines())
+
+
+@pytest.mark.parametrize(
+    ("shape", "field"),
+    [
+        (W4Shape(64, 2, 1024), "N"),
+        (W4Shape(64, 1, 1056), "K"),
+        (W4Shape(64, 1, 1024, 64), "GROUP_SIZE"),
+        (W4Shape(64, 1, 1024, 128, True), "HAS_ZP"),
+        (GemmShape(64, 1, 1024), "GROUP_SIZE"),
+        (W4Shape(64, 1, 32768), "N"),
+    ],
+)
+def test_what_does_not_fit_is_named(shape, field):
+    problem = WvSplitKInt4Spec(**PLAIN, DEQUANT="actsum").fits(shape)
+    assert problem is not None
+    assert problem.fields[0] == field
+
+
+def test_what_fits():
+    assert WvSplitKInt4Spec(**PLAIN).fits(W4Shape(1, 1, 128)) is None
+    assert WvSplitKInt4Spec(**PLAIN | {"STAGING": "window"}).fits(W4Shape(1 << 20, 1, 1 << 17)) is None
+
+
+@given(specs, st.integers(1, 4000), st.integers(1, 200))
+def test_the_launch_covers_every_row_and_asks_for_its_lds(spec, M, groups):
+    shape = W4Shape(M, spec.N, groups * spec.GROUP_SIZE, spec.GROUP_SIZE, spec.HAS_ZP)
+    if spec.problems() or spec.fits(shape):
+        return
+    launch = spec.launch(shape, 20)
+    tiles = ceil_div(M, spec.rows_per_group)
+    rounds = ceil_div(tiles, launch.grid[0])
+    assert launch.grid[0] * rounds >= tiles
+    assert launch.grid[0] == eval(spec.grid_expr, {"ceil_div": ceil_div, "M": M, "CU": 20})
+    asked = eval(spec.lds_expr, {"ceil_div": ceil_div, "K": shape.K})
+    assert launch.lds_bytes == asked
+    assert spec.static_lds + asked <= ARCHES[spec.arch].lds_per_group

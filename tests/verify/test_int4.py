@@ -1,0 +1,77 @@
+"""Data of int4 cases: the same layout as the packers', and a reference that is the weights' definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kgen.spec.problem import W4Shape
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
+from kgen.verify.cases import Case
+from kgen.verify.elements import from_bits
+from kgen.verify.int4 import int4_operands, pack_codes, pack_zeros
+
+SPEC = WvSplitKInt4Spec(arch="gfx1151", dtype="bf16", N=2, THRDS=32, YTILE=1, UNRL=1, GROUP_SIZE=32, HAS_ZP=True)
+CASE = Case("here", W4Shape(11, 2, 96, 32, True), weight_pad=64, act_pad=8, bias="M", seed=3)
+
+
+def unpacked(words, codes):
+    """Codes [rows, codes] from words, by the layout's definition."""
+    value = np.arange(codes)
+    shift = 4 * (value % 8 // 2) + 16 * (value % 2)
+    return words[:, value // 8] >> shift & 15
+
+
+def test_codes_lie_in_shuffled_order():
+    codes = np.arange(16).reshape(1, 16) % 16
+    assert [f"{word:08x}" for word in pack_codes(codes)[0]] == ["75316420", "fdb9eca8"]
+
+
+def test_the_packers_make_the_same_words():
+    torch = pytest.importorskip("torch")
+    from kgen.ops.pack import pack_uint4
+
+    rng = np.random.default_rng(1)
+    codes, zeros = rng.integers(0, 16, (13, 256)).astype(np.uint8), rng.integers(0, 16, (13, 4)).astype(np.uint8)
+    packed = pack_uint4(torch.from_numpy(codes), torch.ones(13, 4, dtype=torch.float16), torch.from_numpy(zeros))
+    assert np.array_equal(packed.weight.numpy().view(np.uint32), pack_codes(codes))
+    assert np.array_equal(packed.zeros.numpy().view(np.uint32), pack_zeros(zeros))
+
+
+def test_the_reference_is_the_sum_over_dequantised_weights():
+    data = int4_operands(SPEC, CASE)
+    words = np.zeros((11, data.weight_stride), np.uint32)
+    words.reshape(-1)[: data.weight.size] = data.weight
+    codes = unpacked(words, 96).astype(int)
+    zero_words = np.zeros((2, data.zero_stride), np.uint32)
+    zero_words.reshape(-1)[: data.zeros.size] = data.zeros
+    scales = np.zeros((11, data.scale_stride), np.uint16)
+    scales.reshape(-1)[: data.scales.size] = data.scales
+    act = np.zeros((2, data.act_stride), np.uint16)
+    act.reshape(-1)[: data.act.size] = data.act
+    wanted = np.zeros((2, 11))
+    for n in range(2):
+        for m in range(11):
+            for k in range(96):
+                zero = int(zero_words[m // 8, k // 32] >> 4 * (m % 8) & 15)
+                scale = from_bits(scales[m, k // 32 : k // 32 + 1], "bf16")[0]
+                wanted[n, m] += from_bits(act[n, k : k + 1], "bf16")[0] * (codes[m, k] - zero) * scale
+    wanted += from_bits(data.bias, "bf16")
+    assert np.allclose(data.reference, wanted, rtol=1e-12, atol=1e-12)
+    assert (data.magnitude >= np.abs(data.reference)).all()
+
+
+def test_paddings_change_no_value():
+    from dataclasses import replace
+
+    bare = int4_operands(SPEC, replace(CASE, weight_pad=0, act_pad=0, bias_pad=0))
+    assert np.array_equal(bare.reference, int4_operands(SPEC, CASE).reference)
+    assert bare.weight_stride == 12
+    assert bare.zero_stride == 3
+
+
+def test_the_offset_codes_weigh_more_than_the_weights():
+    plain = int4_operands(SPEC, CASE).magnitude
+    offset = int4_operands(SPEC.model_copy(update={"DEQUANT": "actsum"}), CASE).magnitude
+    assert (offset > 10 * plain - 60).all()
+    assert (offset > plain).all()
