@@ -36,7 +36,17 @@ class Weight:
     def args(self) -> tuple[Any, ...]:
         """What bitsandbytes' ops take after the activations."""
         q = self.quantised
-        return q.packed, list(q.shape), q.absmax, q.blocksize, q.code, None, q.absmax_8bit, q.absmax_code, q.absmax_offset
+        return (
+            q.packed,
+            list(q.shape),
+            q.absmax,
+            q.blocksize,
+            q.code,
+            None,
+            q.absmax_8bit,
+            q.absmax_code,
+            q.absmax_offset,
+        )
 
 
 @dataclass(frozen=True)
@@ -51,15 +61,15 @@ class Code4Contest(Contest):
     def wide_rows(self, rows: int) -> Iterator[Tensor]:
         """The first weight in fp64 as the answer multiplies it: the kernels' table, or rounded to the activations' type."""
         weight = self.weights[0].quantised
-        if self.kernel is None:
-            dense = dequantise_4bit(weight, self.act.dtype)
-        else:
-            dense = _table_weight(weight, self.dtype)
+        plain = self.kernel is None
+        dense = dequantise_4bit(weight, self.act.dtype) if plain else _table_weight(weight, self.dtype)
         for block in dense.split(rows):
             yield block.double()
 
 
-def code4_contest(library: Library, shape: Code4Shape, dtype: str, sets: int, kernel: str | None = None) -> Code4Contest:
+def code4_contest(
+    library: Library, shape: Code4Shape, dtype: str, sets: int, kernel: str | None = None
+) -> Code4Contest:
     """The contest on the library's device, with `sets` weights whose blocksize is the shape's GROUP_SIZE; `kernel` by name past the table."""
     import torch
     from torch.nn.functional import linear
@@ -93,7 +103,9 @@ def _weight(shape: Code4Shape, generator: Any) -> Weight:
     weight = nest_absmax(weight) if shape.NESTED else weight
     first = weight.absmax if weight.absmax_8bit is None else weight.absmax_8bit
     start = -(-count // 256) * 256
-    arena = torch.randint(0, 256, (start + first.numel() * first.element_size(),), dtype=torch.uint8, device=device, generator=generator)
+    arena = torch.randint(
+        0, 256, (start + first.numel() * first.element_size(),), dtype=torch.uint8, device=device, generator=generator
+    )
     kept = arena[start:].view(first.dtype)
     kept.copy_(first)
     name = "absmax_8bit" if shape.NESTED else "absmax"
@@ -121,13 +133,16 @@ def _bitsandbytes(act: Tensor) -> dict[str, Answer]:
     import torch
 
     def auto(weight: Any) -> Tensor:
-        return torch.ops.bitsandbytes.gemm_4bit.default(act, *weight.args())  # type: ignore[no-any-return]
+        return torch.ops.bitsandbytes.gemm_4bit.default(act, *weight.args())
 
     out: dict[str, Answer] = {"bitsandbytes": auto}
     if act.is_cuda:
         from bitsandbytes.backends.cuda import ops
 
-        for name, path in (("bnb kernel", "_gemm_4bit_kernel_impl"), ("bnb dequant + linear", "_dequant_linear_fallback")):
+        for name, path in (
+            ("bnb kernel", "_gemm_4bit_kernel_impl"),
+            ("bnb dequant + linear", "_dequant_linear_fallback"),
+        ):
             if function := getattr(ops, path, None):
                 out[name] = _path(function, act)
     return out

@@ -76,7 +76,9 @@ def parse_study(path: Path) -> Study:
     layers = []
     for number, layer in enumerate(data.get("layer", ()), 1):
         bad = [key for key in ("M", "K") if not isinstance(layer.get(key), int) or layer[key] < 1]
-        problems += [Problem((key,), repr(layer.get(key)), "a positive integer", where=f"layer {number}") for key in bad]
+        problems += [
+            Problem((key,), repr(layer.get(key)), "a positive integer", where=f"layer {number}") for key in bad
+        ]
         if not bad:
             layers.append(NamedShape(layer.get("model", ""), layer.get("name", ""), layer["M"], layer["K"]))
     if not layers:
@@ -115,4 +117,7 @@ def _crossover(group: Sequence[BenchCase]) -> Crossover:
 
 def summary(found: Sequence[Crossover]) -> dict[str, float]:
     """The median crossover of each type."""
-    return {dtype: median(each.crossover for each in found if each.dtype == dtype) for dtype in dict.fromkeys(x.dtype for x in found)}
+    return {
+        dtype: median(each.crossover for each in found if each.dtype == dtype)
+        for dtype in dict.fromkeys(x.dtype for x in found)
+    }

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 app = command_group("Time kernels on the GPU that is here, or the build.", invoke_without_command=True)
 COLUMNS = ("dtype", "M", "N", "K", "us", "floor", "ratio", "GB/s")  # then the peers' times and the kernel
-ROWS = {"llmm1": "1", "wvsplitkrc": "16,64", "gemm_4bit": "1,8"}  # activation rows where nobody says; 1 and 4 for the others
+ROWS = {
+    "llmm1": "1",
+    "wvsplitkrc": "16,64",
+    "gemm_4bit": "1,8",
+}  # activation rows where nobody says; 1 and 4 for the others
 
 
 @app.callback()
@@ -36,7 +40,9 @@ def kernels(
         str | None,
         typer.Option("--rows", "-N", help="Activation rows, such as 1,4. Default: what the family is made for."),
     ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16, or fp32 of gemm_4bit; may be given again. Default: bf16.")] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="bf16, fp16, or fp32 of gemm_4bit; may be given again. Default: bf16.")
+    ] = None,
     trait: Annotated[
         list[str] | None,
         typer.Option(
@@ -155,7 +161,9 @@ def bench_study(
     family: Annotated[str, typer.Argument(help="Family with a study in specs/studies.")],
     arch: OneArch = None,
     rows: Annotated[str | None, typer.Option("--rows", "-N", help="Activation rows in place of the study's.")] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="Element type in place of the study's; may be given again.")] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Element type in place of the study's; may be given again.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Where a family's kernels stop paying: the op and its peers over many layers and numbers of rows."""

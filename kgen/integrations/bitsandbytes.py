@@ -5,8 +5,9 @@
     kgen.load()
     kgen_bitsandbytes.register()       # bnb.matmul_4bit, bnb.nn.Linear4bit and transformers' load_in_4bit use it from here on
 
-bitsandbytes defines its ops with torch.library and registers a kernel per device type; `register` puts kgen's above it, `unregister` takes it away again.
-Weights stay where and as they are. Where kgen's dispatch table says torch, bitsandbytes' own dequantising kernel makes the weight and torch multiplies.
+bitsandbytes defines its ops with torch.library and registers a kernel per device type; `register` puts kgen's above it, `unregister` takes it
+away again. Weights stay where and as they are. Where kgen's dispatch table says torch, bitsandbytes' own dequantising kernel makes the weight and
+torch multiplies.
 
 Sources: bitsandbytes/_ops.py (schemas) and bitsandbytes/autograd/_functions.py (what matmul_4bit passes) at 0.50.2.
 """
@@ -66,7 +67,7 @@ def gemm_4bit(
 ) -> Tensor:
     """A [..., K] @ weight^T + bias, with bitsandbytes' arguments; shapeB is [output features, K]. Activations in any layout."""
     nested = (absmax_8bit, absmax_code, absmax_offset)
-    return torch.ops.kgen.gemm_4bit(_rows(A), B, shapeB, absmax, blocksize, quant_type, bias, *nested)  # type: ignore[no-any-return]
+    return torch.ops.kgen.gemm_4bit(_rows(A), B, shapeB, absmax, blocksize, quant_type, bias, *nested)
 
 
 def gemv_4bit(A: Tensor, B: Tensor, shapeB: Sequence[int], absmax: Tensor, code: Tensor, blocksize: int) -> Tensor:

@@ -1,4 +1,7 @@
-"""What gemm_4bit accepts: one check for the op, its fake and its reference. Shapes, strides, types and devices only; addresses are the op's last look."""
+"""What gemm_4bit accepts: one check for the op, its fake and its reference.
+
+Shapes, strides, types and devices only; addresses are the op's last look.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,12 @@ from kgen.spec.gemm_4bit import BLOCKSIZES, NESTED_BLOCK
 from kgen.spec.problem import Code4Shape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES
 
-STORED = (torch.uint8, torch.bfloat16, torch.float16, torch.float32)  # types whose tensors may hold the bytes of two codes
+STORED = (
+    torch.uint8,
+    torch.bfloat16,
+    torch.float16,
+    torch.float32,
+)  # types whose tensors may hold the bytes of two codes
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,10 @@ def check_4bit(
     problems = [*_kinds(A, B, absmax, bias, shape, blocksize, code), *_nested_kinds(nested)]
     problems += beside(A, B=B, absmax=absmax, bias=bias, **nested)
     if not problems:
-        problems = [*_sizes(A, B, absmax, absmax_8bit, bias, shape, blocksize), *differentiated(A=A, B=B, absmax=absmax, bias=bias)]
+        problems = [
+            *_sizes(A, B, absmax, absmax_8bit, bias, shape, blocksize),
+            *differentiated(A=A, B=B, absmax=absmax, bias=bias),
+        ]
     if problems:
         raise _refused(op, problems)
     M, K = shape
@@ -109,7 +120,11 @@ def _nested_kinds(nested: dict[str, Tensor | None]) -> list[Problem]:
     if missing:
         return [Problem(tuple(missing), "not given", "all of " + ", ".join(nested) + ", or none of them")]
     out = []
-    for name, dtype, dims in (("absmax_8bit", torch.uint8, 1), ("absmax_code", torch.float32, 1), ("absmax_offset", torch.float32, 0)):
+    for name, dtype, dims in (
+        ("absmax_8bit", torch.uint8, 1),
+        ("absmax_code", torch.float32, 1),
+        ("absmax_offset", torch.float32, 0),
+    ):
         tensor = nested[name]
         assert tensor is not None
         if tensor.dtype != dtype or (tensor.dim() != dims and not (dims == 0 and tensor.numel() == 1)):
@@ -118,7 +133,13 @@ def _nested_kinds(nested: dict[str, Tensor | None]) -> list[Problem]:
 
 
 def _sizes(
-    A: Tensor, B: Tensor, absmax: Tensor, absmax_8bit: Tensor | None, bias: Tensor | None, shape: Sequence[int], blocksize: int
+    A: Tensor,
+    B: Tensor,
+    absmax: Tensor,
+    absmax_8bit: Tensor | None,
+    bias: Tensor | None,
+    shape: Sequence[int],
+    blocksize: int,
 ) -> list[Problem]:
     M, K = shape
     out = []

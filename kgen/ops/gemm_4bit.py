@@ -1,7 +1,7 @@
 """torch.ops.kgen.gemm_4bit on real tensors: the linear ops' plan for weights in bitsandbytes' 4-bit layout.
 
-The arguments and their order are those of bitsandbytes' own op, torch.ops.bitsandbytes.gemm_4bit (bitsandbytes/_ops.py at 0.50.2), with shapeB = [M, K]:
-M output features (their N), K the reduction.
+The arguments and their order are those of bitsandbytes' own op, torch.ops.bitsandbytes.gemm_4bit (bitsandbytes/_ops.py at 0.50.2), with shapeB =
+[M, K]: M output features (their N), K the reduction.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from kgen.ops.reference import linear_reference
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
+from kgen.spec.codes4 import Code
 from kgen.spec.gemm_4bit import Gemm4BitSpec
 
 FAMILY = Gemm4BitSpec.family
@@ -76,10 +77,9 @@ def weight_of(
     """The op's tensors as one weight."""
     shape = problem.shape
     raw = B.reshape(-1) if B.dtype == torch.uint8 else B.reshape(-1).view(torch.uint8)
-    code = "fp4" if shape.traits["FP4"] else "nf4"
-    return Quantised4Bit(
-        raw, (shape.M, shape.K), problem.blocksize, code, absmax, absmax_8bit, absmax_code, absmax_offset  # type: ignore[arg-type]
-    )
+    code: Code = "fp4" if shape.traits["FP4"] else "nf4"
+    sizes = (shape.M, shape.K)
+    return Quantised4Bit(raw, sizes, problem.blocksize, code, absmax, absmax_8bit, absmax_code, absmax_offset)
 
 
 def gemm_4bit_reference(x: Tensor, weight: Quantised4Bit, bias: Tensor | None = None) -> Tensor:
@@ -102,7 +102,11 @@ def gemm_4bit_torch(
     On a GPU by bitsandbytes' dequantising kernel where that package has been imported; the weights are the same bits.
     """
     weight = weight_of(B, absmax, absmax_8bit, absmax_code, absmax_offset, problem)
-    dense = _dense_by_bitsandbytes(weight, A.dtype) if A.is_cuda and "bitsandbytes" in sys.modules else dequantise_4bit(weight, A.dtype)
+    dense = (
+        _dense_by_bitsandbytes(weight, A.dtype)
+        if A.is_cuda and "bitsandbytes" in sys.modules
+        else dequantise_4bit(weight, A.dtype)
+    )
     out = torch.nn.functional.linear(A.reshape(math.prod(A.shape[:-1]), A.shape[-1]), dense, bias)
     return out.reshape(problem.out_shape).contiguous()
 

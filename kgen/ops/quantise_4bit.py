@@ -1,11 +1,13 @@
 """bitsandbytes' 4-bit quantisation in torch: NF4 and FP4, absmax per block, plain or nested; the same bits as bitsandbytes 0.50.2.
 
-A weight is flattened row by row and cut into blocks of `blocksize` elements, the last one perhaps shorter. Each element over its block's absmax becomes the
-code whose number is nearest, the lower of two equally near (thresholds are midpoints). Two codes make a byte, the even element in the high bits.
-Nested: the mean of all absmax is taken off, and what is left is itself quantised in blocks of 256 to 8-bit codes of the signed dynamic map.
+A weight is flattened row by row and cut into blocks of `blocksize` elements, the last one perhaps shorter. Each element over its block's absmax
+becomes the code whose number is nearest, the lower of two equally near (thresholds are midpoints). Two codes make a byte, the even element in the
+high bits. Nested: the mean of all absmax is taken off, and what is left is itself quantised in blocks of 256 to 8-bit codes of the signed dynamic
+map.
 
-Source: bitsandbytes/backends/default/ops.py and bitsandbytes/functional.py (create_dynamic_map, get_4bit_type, QuantState) at 0.50.2, read and described in
-our own words; tests/ops/test_quantise_4bit.py compares bits with the package where it is installed, and with bits it has given where it is not.
+Source: bitsandbytes/backends/default/ops.py and bitsandbytes/functional.py (create_dynamic_map, get_4bit_type, QuantState) at 0.50.2, read and
+described in our own words; tests/ops/test_quantise_4bit.py compares bits with the package where it is installed, and with bits it has given where
+it is not.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +60,8 @@ class Quantised4Bit:
     def to(self, device: torch.device | str) -> Quantised4Bit:
         """The same with all tensors on a device."""
         names = ("packed", "absmax", "absmax_8bit", "absmax_code", "absmax_offset")
-        return replace(self, **{name: None if (x := getattr(self, name)) is None else x.to(device) for name in names})
+        moved: dict[str, Any] = {name: None if (x := getattr(self, name)) is None else x.to(device) for name in names}
+        return replace(self, **moved)
 
 
 def quantise_4bit(weight: Tensor, code: Code = "nf4", blocksize: int = 64, nested: bool = False) -> Quantised4Bit:
@@ -120,7 +124,9 @@ def from_state(packed: Tensor, state: Mapping[str, Tensor]) -> Quantised4Bit:
     """
     key = next((name for name in state if name.startswith(_STATE)), None)
     if key is None or "absmax" not in state:
-        raise _refused(Problem(("state",), ", ".join(state) or "nothing", f"absmax, quant_map and {_STATE}nf4 or {_STATE}fp4"))
+        raise _refused(
+            Problem(("state",), ", ".join(state) or "nothing", f"absmax, quant_map and {_STATE}nf4 or {_STATE}fp4")
+        )
     said = json.loads(bytes(state[key].cpu().tolist()).decode())
     code, blocksize = said["quant_type"], int(said["blocksize"])
     _check(code, blocksize)
@@ -171,7 +177,10 @@ def _pairs(code: Code, device: torch.device) -> Tensor:
 
 
 def _scale(flat: Tensor, blocksize: int) -> tuple[Tensor, Tensor]:
-    """Elements over the absmax of their block, within -1 and 1, and absmax [blocks]. Whole blocks are multiplied by the inverse, a last part is divided."""
+    """Elements over the absmax of their block, within -1 and 1, and absmax [blocks].
+
+    Whole blocks are multiplied by the inverse, a last part is divided.
+    """
     whole = flat.numel() - flat.numel() % blocksize
     blocks = flat[:whole].reshape(-1, blocksize)
     absmax = blocks.abs().amax(dim=-1)
@@ -199,7 +208,9 @@ def _check_map(code: Code, found: Tensor | None) -> None:
         return
     wanted = torch.tensor(NUMBERS[code], dtype=torch.float32)
     if found.numel() != 16 or not torch.allclose(found.cpu().float().reshape(-1), wanted, atol=1e-6):
-        raise _refused(Problem(("quant_map",), "another table", f"{code}'s own 16 numbers", "use bitsandbytes itself for it"))
+        raise _refused(
+            Problem(("quant_map",), "another table", f"{code}'s own 16 numbers", "use bitsandbytes itself for it")
+        )
 
 
 def _refused(problem: Problem) -> OpError:

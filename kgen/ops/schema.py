@@ -13,8 +13,8 @@ from torch import Tensor
 
 from kgen.ops.check import check_linear, check_scaled_linear
 from kgen.ops.check_4bit import check_4bit
-from kgen.ops.gemm_4bit import gemm_4bit
 from kgen.ops.check_int4 import check_int4_linear
+from kgen.ops.gemm_4bit import gemm_4bit
 from kgen.ops.linear import linear_op
 from kgen.ops.wvsplitk_int4 import wvsplitk_int4
 from kgen.ops.wvsplitkq import OUT, wvsplitkq

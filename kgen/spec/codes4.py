@@ -3,9 +3,10 @@
 NF4: quantiles of the normal distribution, scaled to [-1, 1]; FP4: sign and eight magnitudes over 12. Both as bitsandbytes 0.50.2 has them in fp32
 (kgen.ops.quantise_4bit holds what follows for quantising).
 
-16-bit kernels multiply table[q] = round(SCALE * number[q]) and take SCALE off the sum at the end, in fp32. SCALE is what makes rounding the table cost
-least: FP4 times 12 is exact in both types; for NF4 it is the multiple of 2^-16 in [1, 2) with the least rms relative error of the 15 numbers that are not
-zero (bf16: 0.00085 rms and 0.00175 at most, where the numbers themselves would round to 0.00143 and 0.0031; fp16: 0.92e-4 and 2.0e-4 for 1.79e-4 and 3.3e-4).
+16-bit kernels multiply table[q] = round(SCALE * number[q]) and take SCALE off the sum at the end, in fp32. SCALE is what makes rounding the
+table cost least: FP4 times 12 is exact in both types; for NF4 it is the multiple of 2^-16 in [1, 2) with the least rms relative error of the 15
+numbers that are not zero (bf16: 0.00085 rms and 0.00175 at most, where the numbers themselves would round to 0.00143 and 0.0031; fp16: 0.92e-4
+and 2.0e-4 for 1.79e-4 and 3.3e-4).
 fp32 kernels multiply the numbers as they are.
 """
 
@@ -19,7 +20,8 @@ Code = Literal["nf4", "fp4"]
 
 NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
-    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+    0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
+    0.7229568362236023, 1.0,
 )  # fmt: skip
 FP4_TWELFTHS = (0.0, 0.0625, 8.0, 12.0, 4.0, 6.0, 2.0, 3.0)  # of codes 0 to 7; bit 3 of a code is the sign
 NUMBERS: dict[Code, tuple[float, ...]] = {
@@ -93,9 +95,10 @@ def _words(octet: list[int]) -> tuple[int, int]:
 def xor_planes(code: Code, dtype: str) -> tuple[tuple[int, int, int, int], ...]:
     """Tables for looking 16-bit elements up with AMD's byte permute, for the low and for the high byte: (A low, A high, B low, B high) words each.
 
-    v_perm takes the bytes 0 to 7 of two registers by selectors 0 to 7; selectors 8 to 11 answer the sign of byte 1, 3, 5, 7, spread over eight bits, 12
-    answers 0x00 and 13 to 15 answer 0xff. So with a code as the selector of A and the code with bit 3 turned as that of B, the one whose half of the table
-    the code is not in answers a byte that is known. A and B hold the table with that byte taken off, and A[q] ^ B[q ^ 8] is the element's byte.
+    v_perm takes the bytes 0 to 7 of two registers by selectors 0 to 7; selectors 8 to 11 answer the sign of byte 1, 3, 5, 7, spread over eight
+    bits, 12 answers 0x00 and 13 to 15 answer 0xff. So with a code as the selector of A and the code with bit 3 turned as that of B, the one whose
+    half of the table the code is not in answers a byte that is known. A and B hold the table with that byte taken off, and A[q] ^ B[q ^ 8] is the
+    element's byte.
     """
     return tuple(_xor_plane([bits >> shift & 0xFF for bits in table_bits(code, dtype)]) for shift in (0, 8))
 

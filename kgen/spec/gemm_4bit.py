@@ -2,13 +2,14 @@
 
     out[N, M] = act[N, K] @ (number[q[M, K]] * absmax[block]).T + bias
 
-M counts output features (weight rows), N activation rows, K the reduction; bitsandbytes swaps M and N. Weights lie as bitsandbytes packs them: rows of K / 2
-bytes without padding, the even k of a byte in its high bits. absmax serves `blocksize` consecutive elements of the flattened weight, plain (fp32) or nested
-(8-bit codes of a 256-entry table, times an absmax per 256 blocks, plus an offset).
+M counts output features (weight rows), N activation rows, K the reduction; bitsandbytes swaps M and N. Weights lie as bitsandbytes packs them:
+rows of K / 2 bytes without padding, the even k of a byte in its high bits. absmax serves `blocksize` consecutive elements of the flattened
+weight, plain (fp32) or nested (8-bit codes of a 256-entry table, times an absmax per 256 blocks, plus an offset).
 
-What is computed: table[q] is the code's number times SCALE, rounded to dtype (kgen.spec.codes4). A lane sums table[q] * act over at most GROUP_SIZE elements
-in fp32, multiplies that sum by the block's absmax in fp32, adds groups, lanes and waves in fp32, divides by SCALE, adds the bias, and rounds once to dtype.
-The order of additions depends on the spec and the row alone. Against the fp64 result on the dequantised weights the table adds at most table_error * sum |act * w|.
+What is computed: table[q] is the code's number times SCALE, rounded to dtype (kgen.spec.codes4). A lane sums table[q] * act over at most
+GROUP_SIZE elements in fp32, multiplies that sum by the block's absmax in fp32, adds groups, lanes and waves in fp32, divides by SCALE, adds the
+bias, and rounds once to dtype. The order of additions depends on the spec and the row alone. Against the fp64 result on the dequantised weights
+the table adds at most table_error * sum |act * w|.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     }
 
     dtype: Dtype = Param(doc="element type of activations, bias and output", among=get_args(Dtype))
-    N: int = Param(1, among=ROWS, doc="activation rows of one pass; a launch may bring fewer, or more for several passes")
+    N: int = Param(
+        1, among=ROWS, doc="activation rows of one pass; a launch may bring fewer, or more for several passes"
+    )
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
     YTILE: int = Param(2, among=(1, 2, 3, 4, 6, 8, 16, 32), doc="weight rows one wave works on at once")
     WvPrGrp: int = Param(16, ge=1, le=32, doc="waves per work-group; they share the staged activations and the table")
@@ -74,7 +77,9 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(2, among=(1, 2, 4, 8), doc="chunks in flight per weight row and lane")
     GrpsPerCU: int = Param(
-        1, among=(1, 2, 3, 4, 6, 8), doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+        1,
+        among=(1, 2, 3, 4, 6, 8),
+        doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch",
     )
     GROUP_SIZE: int = Param(
         64, among=GROUP_SIZES, doc="most K elements that are summed before absmax multiplies; divides the blocksize"
@@ -82,16 +87,25 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     FP4: bool = Param(False, doc="codes are FP4; else NF4")
     NESTED: bool = Param(False, doc="absmax is itself quantised to 8 bits")
     TABLE: Table = Param(
-        "perm", among=get_args(Table), doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS"
+        "perm",
+        among=get_args(Table),
+        doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS",
     )
     COPIES: int | None = Param(
-        None, among=(None, 1, 2, 4, 8, 16, 32), doc="copies of the table in LDS, each for its own lanes: fewer bank conflicts"
+        None,
+        among=(None, 1, 2, 4, 8, 16, 32),
+        doc="copies of the table in LDS, each for its own lanes: fewer bank conflicts",
     )
     STAGING: Staging = Param(
-        "lds", among=get_args(Staging), doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own"
+        "lds",
+        among=get_args(Staging),
+        doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own",
     )
     SKEW: int | None = Param(
-        None, ge=1, le=64, doc="trips by which each tile begins its walk over K later than the tile before it, against camping on memory channels"
+        None,
+        ge=1,
+        le=64,
+        doc="trips by which each tile begins its walk over K later than the tile before it, against camping on memory channels",
     )
 
     # ---- derived
@@ -219,7 +233,9 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def planes(self) -> tuple[tuple[int, int, int, int], ...]:
         """The same as tables of the low and the high byte for the target's byte permute, four words each."""
-        planes = plain_planes if self.facts.vendor == "nvidia" or self.code == "fp4" else xor_planes  # fp4: bit 3 is the sign
+        planes = (
+            plain_planes if self.facts.vendor == "nvidia" or self.code == "fp4" else xor_planes
+        )  # fp4: bit 3 is the sign
         return planes(self.code, self.dtype)
 
     @property
@@ -233,7 +249,9 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
         if self.WvPrGrp % self.K_WAVES == 0:
             return None
-        return Problem(("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1")
+        return Problem(
+            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
+        )
 
     @rule
     def lanes_keep_few_rows(self, arch: ArchFacts) -> Problem | None:
@@ -250,13 +268,18 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
             return Problem(("TABLE",), "perm with fp32", "lds: permutes would take four planes of bytes", "TABLE = lds")
         else:
             allowed = None if self.COPIES is None else "none: registers hold the table"
-        return allowed and Problem(("COPIES", "TABLE"), f"{self.COPIES} with TABLE {self.TABLE}", allowed, "COPIES = 1 with TABLE lds")
+        if allowed is None:
+            return None
+        found = f"{self.COPIES} with TABLE {self.TABLE}"
+        return Problem(("COPIES", "TABLE"), found, allowed, "COPIES = 1 with TABLE lds")
 
     @rule
     def walk_is_whole(self, arch: ArchFacts) -> Problem | None:
         if self.SKEW is None or self.STAGING != "window":
             return None
-        return Problem(("SKEW", "STAGING"), f"SKEW {self.SKEW} with a window", "a walk over all of K at once", "STAGING = lds")
+        return Problem(
+            ("SKEW", "STAGING"), f"SKEW {self.SKEW} with a window", "a walk over all of K at once", "STAGING = lds"
+        )
 
     @rule
     def lanes_share_activations(self, arch: ArchFacts) -> Problem | None:
@@ -270,8 +293,15 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         least = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE))
         if self.static_lds <= arch.static_lds and least <= arch.lds_per_group:
             return None
-        what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums and {self.table_bytes} for tables"
-        return Problem(("COPIES", "N", "WvPrGrp", "YTILE"), what, f"at most {arch.static_lds} on {arch.name}, {arch.lds_per_group} with activations", "lower COPIES or WvPrGrp")
+        what = (
+            f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums and {self.table_bytes} for tables"
+        )
+        return Problem(
+            ("COPIES", "N", "WvPrGrp", "YTILE"),
+            what,
+            f"at most {arch.static_lds} on {arch.name}, {arch.lds_per_group} with activations",
+            "lower COPIES or WvPrGrp",
+        )
 
     # ---- launch
 
@@ -279,8 +309,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     def args(self) -> tuple[Arg, ...]:
         """Kernel arguments in launch order.
 
-        absmax is that of the blocks, or with NESTED that of 256 blocks each; block_shift is log2(blocksize / GROUP_SIZE); act_stride and bias_stride in
-        elements, bias_stride 0 for a bias of [M].
+        absmax is that of the blocks, or with NESTED that of 256 blocks each; block_shift is log2(blocksize / GROUP_SIZE); act_stride and
+        bias_stride in elements, bias_stride 0 for a bias of [M].
         """
         return _ARGS
 
@@ -332,15 +362,22 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return super().fits(replace(shape, N=self.N))
 
     def trait_problem(self, shape: GemmShape) -> Problem | None:
-        """A kernel multiplies absmax as often as its GROUP_SIZE asks; longer blocks are several groups. A plain GemmShape has what the kernel is for."""
+        """A kernel multiplies absmax as often as its GROUP_SIZE asks; longer blocks are several groups.
+
+        A plain GemmShape has what the kernel is for.
+        """
         if not isinstance(shape, Code4Shape):
             return None
         if shape.GROUP_SIZE % self.GROUP_SIZE:
-            return Problem(("GROUP_SIZE",), str(shape.GROUP_SIZE), f"a multiple of {self.GROUP_SIZE}, fixed in {self.name}")
+            return Problem(
+                ("GROUP_SIZE",), str(shape.GROUP_SIZE), f"a multiple of {self.GROUP_SIZE}, fixed in {self.name}"
+            )
         return super().trait_problem(replace(shape, GROUP_SIZE=self.GROUP_SIZE))
 
     def additions(self, shape: GemmShape) -> int:
-        group = self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)  # of one sum before its absmax
+        group = self.A_CHUNK * (
+            self.k_lanes // self.groups_of_slab if self.matrix else 1
+        )  # of one sum before its absmax
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
         lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
         factors = 4  # absmax (nested: product and offset), its product with the sum, 1 / SCALE and the product with it

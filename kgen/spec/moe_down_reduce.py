@@ -4,9 +4,9 @@
     a = act[token * top_k + s, K]                              FUSE_SILU false
     a = silu(act[..., :K]) * act[..., K:], rounded to dtype    FUSE_SILU true: act [tokens * top_k, 2 K], gates first
 
-A work-group owns a stripe of output features; activations of all slots lie in LDS, or each wave lands those of its trip. Its waves share the trips of all slots, one after the
-other; sums stay in registers, scaled by the slot's weight, and meet in LDS once. No partial sum is written to memory, no atomics, one order of
-addition. Slots of expert -1 add nothing. See docs/moe.md.
+A work-group owns a stripe of output features; activations of all slots lie in LDS, or each wave lands those of its trip. Its waves share the
+trips of all slots, one after the other; sums stay in registers, scaled by the slot's weight, and meet in LDS once. No partial sum is written to
+memory, no atomics, one order of addition. Slots of expert -1 add nothing. See docs/moe.md.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class MoeDownReduceSpec(MoeSpec):
     A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(1, among=UNROLLS, doc="chunks in flight per weight row and lane")
     GrpsPerCU: int = Param(
-        1, among=GROUPS_PER_CU, doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+        1,
+        among=GROUPS_PER_CU,
+        doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch",
     )
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
@@ -68,7 +70,9 @@ class MoeDownReduceSpec(MoeSpec):
         "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
     )
     STAGING: Staging = Param(
-        "lds", among=get_args(Staging), doc="activations: whole in LDS by the group, or of each trip by the wave that needs them"
+        "lds",
+        among=get_args(Staging),
+        doc="activations: whole in LDS by the group, or of each trip by the wave that needs them",
     )
     FUSE_SILU: bool = Param(
         False, doc="activations are gates and what they gate; silu and product are made while staging"

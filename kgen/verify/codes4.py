@@ -1,8 +1,8 @@
 """Data of a case for kernels on bitsandbytes' 4-bit codes: bytes of two codes, absmax plain or nested, in numpy.
 
-The reference multiplies what the kernel promises to multiply: the numbers of its table (kgen.spec.codes4.table_numbers) and absmax, exactly. Weights cannot be
-padded in this layout; a case's `weight_pad` says nothing. The blocksize is GROUP_SIZE times a power of two that follows from the case's seed, so that blocks
-lie within a row, are a row, or cross rows.
+The reference multiplies what the kernel promises to multiply: the numbers of its table (kgen.spec.codes4.table_numbers) and absmax, exactly.
+Weights cannot be padded in this layout; a case's `weight_pad` says nothing. The blocksize is GROUP_SIZE times a power of two that follows from
+the case's seed, so that blocks lie within a row, are a row, or cross rows.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def random_absmax(rng: np.random.Generator, blocks: int, nested: bool) -> Absmax
     """absmax around 0.05 for so many blocks. Nested: a table of 256 sorted numbers in [-1, 1], which is what bitsandbytes' is."""
     if not nested:
         values = (0.05 * (0.5 + rng.random(blocks))).astype(np.float32)
-        arrays = {"absmax": values, "absmax_codes": None, "absmax_table": None, "absmax_offset": None}
+        arrays: dict[str, Any] = {"absmax": values, "absmax_codes": None, "absmax_table": None, "absmax_offset": None}
         return Absmax(values.astype(np.float64), np.abs(values.astype(np.float64)), arrays)
     codes = rng.integers(0, 256, blocks).astype(np.uint8)
     table = np.sort(rng.uniform(-1, 1, 256)).astype(np.float32)

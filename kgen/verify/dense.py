@@ -134,7 +134,8 @@ def other_rows(case: Case, data: D) -> D:
     shape, stride = case.shape, data.act_stride
     rng = np.random.default_rng(case.seed + 1)
     # Any finite patterns do: as bf16 those of fp16 are of mixed size, and FNUZ knows those of e4m3fn.
-    element: Element = {1: "e4m3fn", 2: "fp16", 4: "fp32"}[data.act.itemsize]
+    elements: dict[int, Element] = {1: "e4m3fn", 2: "fp16", 4: "fp32"}
+    element = elements[data.act.itemsize]
     rows = np.full((shape.N, stride), 0 if element == "e4m3fn" else nan_of(element), data.act.dtype)
     noise = HOT_SCALE * rng.standard_normal((shape.N, shape.K), np.float32)
     rows[:, : shape.K] = to_bits(noise, element)

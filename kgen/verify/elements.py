@@ -26,7 +26,11 @@ class Format:
     min_normal: float
 
 
-FORMATS: dict[str, Format] = {"bf16": Format(2.0**-7, 2.0**-126), "fp16": Format(2.0**-10, 2.0**-14), "fp32": Format(2.0**-23, 2.0**-126)}
+FORMATS: dict[str, Format] = {
+    "bf16": Format(2.0**-7, 2.0**-126),
+    "fp16": Format(2.0**-10, 2.0**-14),
+    "fp32": Format(2.0**-23, 2.0**-126),
+}
 
 
 NAN_FP8 = {"e4m3fn": 0x7F, "e4m3fnuz": 0x80}  # FNUZ has no negative zero: its pattern is the only NaN

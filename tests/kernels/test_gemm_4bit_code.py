@@ -47,14 +47,22 @@ def test_the_loop_of_16_bit_kernels_is_exactly_one_trip(arch, built):
 
 @pytest.mark.parametrize("arch", AMD)
 def test_one_row_takes_few_instructions(arch, built):
-    found = {name: per_lane_mac(built(arch), name, spec) for name, spec in of_family(Gemm4BitSpec, arch).items() if (spec.N, spec.GROUP_SIZE) == (1, 64)}
+    found = {
+        name: per_lane_mac(built(arch), name, spec)
+        for name, spec in of_family(Gemm4BitSpec, arch).items()
+        if (spec.N, spec.GROUP_SIZE) == (1, 64)
+    }
     assert len(found) >= 6
     assert not {name: value for name, value in found.items() if value > ONE_ROW[arch]}
 
 
 @pytest.mark.parametrize("arch", AMD)
 def test_eight_rows_take_fewer_for_each(arch, built):
-    found = {name: per_lane_mac(built(arch), name, spec) for name, spec in of_family(Gemm4BitSpec, arch).items() if spec.N == 8 and spec.dtype != "fp32"}
+    found = {
+        name: per_lane_mac(built(arch), name, spec)
+        for name, spec in of_family(Gemm4BitSpec, arch).items()
+        if spec.N == 8 and spec.dtype != "fp32"
+    }
     assert len(found) >= 8
     assert not {name: value for name, value in found.items() if value > EIGHT_ROWS}
 
@@ -65,7 +73,9 @@ def test_every_default_kernel_is_below_the_peer_for_the_same_rows(arch, built):
     for name, spec in of_family(Gemm4BitSpec, arch).items():
         row = theirs.get(spec.N)
         if row and per_lane_mac(kernels, name, spec) >= float(row[spec.dtype]):
-            long.append(f"{name}: {per_lane_mac(kernels, name, spec):.2f} instructions per lane-MAC, the peer {row[spec.dtype]}")
+            long.append(
+                f"{name}: {per_lane_mac(kernels, name, spec):.2f} instructions per lane-MAC, the peer {row[spec.dtype]}"
+            )
     assert not long, "\n".join(long)
 
 
@@ -101,7 +111,11 @@ def test_a_table_in_lds_is_read_once_for_two_codes(arch, built):
         if spec.TABLE == "lds" and spec.dtype != "fp32":
             loop = kernels.isa(name).loop
             pairs = spec.A_CHUNK * spec.UNRL * spec.YTILE // spec.lane_rows // 2
-            reads = sum(count for opcode, count in loop.opcodes.items() if opcode in ("ds_load_b32", "ds_read_b32", "ds_read2_b32", "ds_load_2addr_b32"))
+            reads = sum(
+                count
+                for opcode, count in loop.opcodes.items()
+                if opcode in ("ds_load_b32", "ds_read_b32", "ds_read2_b32", "ds_load_2addr_b32")
+            )
             assert reads <= pairs, name
 
 

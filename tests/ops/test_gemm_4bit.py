@@ -105,7 +105,9 @@ def call(x: Tensor, w: Quantised4Bit, bias: Tensor | None = None) -> Tensor:
     return out
 
 
-def assert_right(out: Tensor, x: Tensor, weight: Quantised4Bit, bias: Tensor | None = None, unit: float | None = None) -> None:
+def assert_right(
+    out: Tensor, x: Tensor, weight: Quantised4Bit, bias: Tensor | None = None, unit: float | None = None
+) -> None:
     """Within half a unit of the output, the additions' error, and what rounding the table costs, of fp64 on the dequantised weights.
 
     unit: error of each weight relative to itself, where it is not the kernels' table that multiplies
@@ -125,14 +127,21 @@ def assert_right(out: Tensor, x: Tensor, weight: Quantised4Bit, bias: Tensor | N
 @pytest.mark.hipcc
 @pytest.mark.parametrize("dtype", list(NAMES), ids=NAMES.get)
 @pytest.mark.parametrize(("code", "nested"), KINDS)
-@pytest.mark.parametrize(("N", "M", "K", "blocksize"), [(1, 1, 32, 32), (3, 37, 544, 64), (4, 33, 1024, 4096), (11, 18, 160, 128)])
-def test_results_are_within_the_bound_of_fp64_on_the_dequantised_weights(library, dtype, code, nested, N, M, K, blocksize):
+@pytest.mark.parametrize(
+    ("N", "M", "K", "blocksize"), [(1, 1, 32, 32), (3, 37, 544, 64), (4, 33, 1024, 4096), (11, 18, 160, 128)]
+)
+def test_results_are_within_the_bound_of_fp64_on_the_dequantised_weights(
+    library, dtype, code, nested, N, M, K, blocksize
+):
     x, w = problem(N, M, K, dtype, code, blocksize, nested)
     with emulation() as log:
         out = call(x, w)
     assert_right(out, x, w)
     assert len(log.launches) == 1
-    assert (f"gemm_4bit_{NAMES[dtype]}" in log.launches[0].kernel, "FP4" in log.launches[0].kernel) == (True, code == "fp4")
+    assert (f"gemm_4bit_{NAMES[dtype]}" in log.launches[0].kernel, "FP4" in log.launches[0].kernel) == (
+        True,
+        code == "fp4",
+    )
 
 
 @pytest.mark.hipcc

@@ -42,7 +42,9 @@ def weight(M: int, K: int, dtype: torch.dtype) -> Tensor:
 
 def digest(*tensors: Tensor | None) -> str:
     """Of the bytes of tensors, in 16 hex digits."""
-    whole = b"".join(b"" if x is None else x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for x in tensors)
+    whole = b"".join(
+        b"" if x is None else x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for x in tensors
+    )
     return hashlib.sha256(whole).hexdigest()[:16]
 
 
@@ -84,7 +86,8 @@ def test_bits_are_those_of_bitsandbytes_itself(M, K, dtype):
 def theirs_of(dense: Tensor, code: str, blocksize: int, nested: bool) -> tuple[Tensor | None, ...]:
     """What bitsandbytes' reference backend gives: packed, absmax, absmax_8bit, absmax_code, absmax_offset, and the weight again.
 
-    On the CPU its own kernels answer instead for nested absmax and for dequantising, and differ from what its GPU kernels do (blocks that cross rows).
+    On the CPU its own kernels answer instead for nested absmax and for dequantising, and differ from what its GPU kernels do (blocks that cross
+    rows).
     """
     import bitsandbytes.functional as functional
 
@@ -143,8 +146,12 @@ def saved(q: Quantised4Bit) -> dict[str, Tensor]:
     out = {"absmax": q.absmax, "quant_map": torch.tensor(NUMBERS[q.code])}
     if q.absmax_8bit is not None:
         said |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": float(q.absmax_offset)}
-        out = {"absmax": q.absmax_8bit, "nested_absmax": q.absmax, "nested_quant_map": q.absmax_code} | {"quant_map": out["quant_map"]}
-    return out | {f"quant_state.bitsandbytes__{q.code}": torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8)}
+        out = {"absmax": q.absmax_8bit, "nested_absmax": q.absmax, "nested_quant_map": q.absmax_code} | {
+            "quant_map": out["quant_map"]
+        }
+    return out | {
+        f"quant_state.bitsandbytes__{q.code}": torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8)
+    }
 
 
 @pytest.mark.parametrize("code", list(NUMBERS))

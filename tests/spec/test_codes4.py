@@ -98,9 +98,7 @@ def test_permutes_by_nibbles_look_up_words_on_nvidia(code, dtype):
         word = byte * 0x01010101
         for half in (word, word >> 16):
             clear, second = half & 0x77777777, 0xFFFFFFFF ^ (3 * prmt(0x55555555, 0x55555555, half) & 0xFFFFFFFF)
-            first, other = (
-                [prmt(plane[i + 1], plane[i], clear) for plane in (low, high)] for i in (0, 2)
-            )
+            first, other = ([prmt(plane[i + 1], plane[i], clear) for plane in (low, high)] for i in (0, 2))
             lows, highs = (a & ~second | b & second for a, b in zip(first, other, strict=True))
             assert prmt(highs, lows, 0x4051) == prmt(highs, lows, 0x6273) == table[byte >> 4] | table[byte & 15] << 16
 
