@@ -15,6 +15,7 @@ Sources: bitsandbytes/_ops.py (schemas) and bitsandbytes/autograd/_functions.py 
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -42,8 +43,10 @@ def register(device_type: str = "cuda") -> None:
 
     unregister()
     library = torch.library.Library("bitsandbytes", "IMPL")
-    for name, kernel in (("gemm_4bit", gemm_4bit), ("gemv_4bit", gemv_4bit)):
-        library.impl(name, kernel, device_type.upper(), allow_override=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="[\\s\\S]*Overriding a previously registered kernel")  # which is what is wanted
+        for name, kernel in (("gemm_4bit", gemm_4bit), ("gemv_4bit", gemv_4bit)):
+            library.impl(name, kernel, device_type.upper(), allow_override=True)
     _libraries.append(library)
 
 
