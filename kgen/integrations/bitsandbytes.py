@@ -44,7 +44,9 @@ def register(device_type: str = "cuda") -> None:
     unregister()
     library = torch.library.Library("bitsandbytes", "IMPL")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="[\\s\\S]*Overriding a previously registered kernel")  # which is what is wanted
+        warnings.filterwarnings(
+            "ignore", message="[\\s\\S]*Overriding a previously registered kernel"
+        )  # which is what is wanted
         for name, kernel in (("gemm_4bit", gemm_4bit), ("gemv_4bit", gemv_4bit)):
             library.impl(name, kernel, device_type.upper(), allow_override=True)
     _libraries.append(library)

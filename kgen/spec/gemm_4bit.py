@@ -193,25 +193,21 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def act_vgprs(self) -> int:
-        """Registers for activations: of a trip where they come from memory, else of a word or two."""
+        """Registers for activations: of a trip where they come from memory, else of a word and the next one, and a lane's share of a wave's own."""
         word = 2 * self.act_bytes * self.column_tiles
-        return word * self.words * self.UNRL if self.from_memory else word
+        fetched = self.UNRL * self.words * self.N * self.k_lanes if self.STAGING == "wave" else 0
+        return word * (self.words * self.UNRL if self.from_memory else 2) + 4 * ceil_div(fetched, self.facts.wave)
 
     @property
     def scale_vgprs(self) -> int:
-        """Registers for absmax of a trip."""
-        kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 1
+        """Registers for absmax of a trip, and for finding it."""
+        kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2
         return self.UNRL * self.row_tiles * kept * (2 if self.NESTED else 1)
 
     @property
     def decode_vgprs(self) -> int:
         """Registers for decoded pairs and what making them takes."""
         return (4 * self.act_bytes + 4) * self.rows_of_lane * self.row_tiles
-
-    @property
-    def weight_vgprs(self) -> int:
-        """Registers for the codes of a trip."""
-        return self.row_tiles * self.rows_of_lane * self.UNRL * self.words
 
     @property
     def addresses_of_row(self) -> int:

@@ -48,13 +48,15 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     family: ClassVar[str] = "moe_wvsplitk_int4"
     template: ClassVar[str] = "moe_wvsplitk_int4.hip.jinja"
     shape: ClassVar[type[MoeShape]] = MoeUpShape
-    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {**W4Spec.traits, "SILU": (False, True), "RANK": (False, True)}
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {
+        **W4Spec.traits,
+        "SILU": (False, True),
+        "RANK": (False, True),
+    }
 
     N: int = Param(1, among=(1, 2, 4), doc="slots of a block, all of one expert (block_size_m)")
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
-    YTILE: int = Param(
-        4, among=YTILES, doc="weight rows one wave works on at once; with SILU half of them are gates"
-    )
+    YTILE: int = Param(4, among=YTILES, doc="weight rows one wave works on at once; with SILU half of them are gates")
     WvPrGrp: int = Param(4, ge=1, le=32, doc="waves per work-group; they share the staged activations")
     K_WAVES: int = Param(
         1, among=K_SHARERS, doc="waves of a group that share the K of their rows; the others have rows of their own"
@@ -62,7 +64,9 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     A_CHUNK: int = Param(16, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
     UNRL: int = Param(4, among=UNROLLS, doc="chunks in flight per weight row and lane")
     GrpsPerCU: int = Param(
-        1, among=GROUPS_PER_CU, doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch"
+        1,
+        among=GROUPS_PER_CU,
+        doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch",
     )
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
@@ -70,7 +74,9 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
     )
     STAGING: Staging = Param(
-        "lds", among=get_args(Staging), doc="activations: whole in LDS by the group, or of each trip by the wave that needs them"
+        "lds",
+        among=get_args(Staging),
+        doc="activations: whole in LDS by the group, or of each trip by the wave that needs them",
     )
     ROWS: Rows = Param(
         "scattered",
@@ -135,7 +141,9 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     def gates_fill_half(self, arch: ArchFacts) -> Problem | None:
         if not self.paired or self.YTILE % (2 * self.lane_rows) == 0:
             return None
-        allowed = f"a multiple of {2 * self.lane_rows} with SILU on {arch.name}: as many rows of gates as of what they gate"
+        allowed = (
+            f"a multiple of {2 * self.lane_rows} with SILU on {arch.name}: as many rows of gates as of what they gate"
+        )
         return Problem(("YTILE", "SILU"), str(self.YTILE), allowed, f"YTILE = {2 * self.lane_rows}")
 
     @rule

@@ -179,9 +179,8 @@ class W4Spec(KernelSpec):
     @rule
     def trip_fits_registers(self, arch: ArchFacts) -> Problem | None:
         """An estimate that errs on the large side; machine code is checked for spills in the tests."""
-        lanes = arch.simds_per_cu * arch.wave
-        resident = max(self.THRDS * self.WvPrGrp * self.GrpsPerCU, lanes)
-        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // resident) - 24  # addresses and loop state
+        waves = ceil_div(self.WvPrGrp * self.GrpsPerCU, arch.simds_per_cu)  # of one SIMD
+        limit = min(arch.max_vgprs, arch.vgpr_file // waves) - 24  # addresses and loop state
         used = self.weight_vgprs + self.scale_vgprs + self.act_vgprs + self.decode_vgprs + self.sum_vgprs
         if used <= limit:
             return None

@@ -46,4 +46,10 @@ def test_all_problems_of_a_file_are_said(tmp_path: Path):
     path.write_text('schema = 2\nfamily = "gemm_4bit"\nrows = [0]\ndtypes = ["int8"]\n[[layer]]\nM = 0\nK = 64\n')
     with pytest.raises(SpecError) as caught:
         parse_study(path)
-    assert {field for problem in caught.value.problems for field in problem.fields} == {"schema", "rows", "dtypes", "M", "layer"}
+    assert {field for problem in caught.value.problems for field in problem.fields} == {
+        "schema",
+        "rows",
+        "dtypes",
+        "M",
+        "layer",
+    }

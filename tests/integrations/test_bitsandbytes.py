@@ -67,7 +67,9 @@ def registered(package: None, folder) -> Iterator[Library]:
 
 def call(x: Tensor, w: Quantised4Bit, bias: Tensor | None = None) -> Tensor:
     nested = (w.absmax_8bit, w.absmax_code, w.absmax_offset)
-    out: Tensor = torch.ops.bitsandbytes.gemm_4bit(x, w.packed, list(w.shape), w.absmax, w.blocksize, w.code, bias, *nested)
+    out: Tensor = torch.ops.bitsandbytes.gemm_4bit(
+        x, w.packed, list(w.shape), w.absmax, w.blocksize, w.code, bias, *nested
+    )
     return out
 
 
