@@ -3,6 +3,8 @@
 wvsplitk, wvsplitkrc   torch's linear; for wvsplitkrc also its faster, order-dependent sums ("fast"), so that determinism has a price
 llmm1                  torch's linear, and wvsplitk's own answer for one row
 wvsplitk_int4          torch's own int4 kernel, torch's linear on 16-bit weights, GemLite where it is installed (kgen.bench.int4)
+gemm_4bit              bitsandbytes where it is installed, by its own pick and each of its two paths; else dequantising and torch's linear
+(kgen.bench.codes4)
 wvsplitkq              torch's scaled matrix multiply (fp8), and torch's linear on the same weights in the output's type
 """
 
@@ -18,7 +20,7 @@ from kgen.ops.check import DTYPES
 from kgen.ops.reference import scaled_linear_torch
 from kgen.spec.arch import arch_facts
 from kgen.spec.linear import LinearSpec
-from kgen.spec.problem import GemmShape, W4Shape
+from kgen.spec.problem import Code4Shape, GemmShape, W4Shape
 from kgen.spec.registry import FAMILIES, family_class
 from kgen.verify.accuracy import Verdict, fp32_accumulation, judge
 from kgen.verify.cases import accumulation
@@ -84,7 +86,8 @@ class Contest:
             magnitude.append((wide.abs() @ block.abs().T).cpu())
         spec = self.kernel.spec if self.kernel and name == "kgen" else None
         model = accumulation(spec, self.shape) if spec else fp32_accumulation(self.shape.K + 2)  # others: in any order
-        bits = out.contiguous().view(torch.int16).cpu().numpy().view("uint16")
+        integers, patterns = (torch.int32, "uint32") if self.dtype == "fp32" else (torch.int16, "uint16")
+        bits = out.contiguous().view(integers).cpu().numpy().view(patterns)
         dtype: Any = self.dtype
         return judge(bits, torch.cat(reference, 1).numpy(), torch.cat(magnitude, 1).numpy(), dtype, model)
 
@@ -108,6 +111,10 @@ def contest(
         from kgen.bench.int4 import int4_contest
 
         return int4_contest(library, shape, dtype, sets, kernel)
+    if isinstance(shape, Code4Shape):
+        from kgen.bench.codes4 import code4_contest
+
+        return code4_contest(library, shape, dtype, sets, kernel)
     if not issubclass(family_class(family), LinearSpec):
         known = ", ".join(name for name, cls in FAMILIES.items() if issubclass(cls, LinearSpec))
         raise KgenError(f"{family} is no linear family\n  try: one of {known}")

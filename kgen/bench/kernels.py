@@ -108,7 +108,7 @@ def _bench_case(
         floors[size] = floor.microseconds(run.cold)
     times = compare({name: run.calls(name) for name in run.answers}, rounds)
     us, floor_us = times["kgen"].us, floors[size]
-    moved = size + shape.N * (run.act.element_size() * shape.K + 2 * shape.M)
+    moved = size + shape.N * (run.act.element_size() * shape.K + (4 if dtype == "fp32" else 2) * shape.M)
     peers = {peer: Peer(timing.us, times["kgen"].over(timing)) for peer, timing in times.items() if peer != "kgen"}
     return BenchCase(
         family,
@@ -130,7 +130,7 @@ def _bench_case(
 
 def _bits(family: str) -> int:
     """Of a weight, without its scales."""
-    return {"wvsplitkq": 8, "wvsplitk_int4": 4}.get(family, 16)
+    return {"wvsplitkq": 8, "wvsplitk_int4": 4, "gemm_4bit": 4}.get(family, 16)
 
 
 def _require_right(run: Contest) -> None:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 app = command_group("Time kernels on the GPU that is here, or the build.", invoke_without_command=True)
 COLUMNS = ("dtype", "M", "N", "K", "us", "floor", "ratio", "GB/s")  # then the peers' times and the kernel
-ROWS = {"llmm1": "1", "wvsplitkrc": "16,64"}  # activation rows where nobody says; 1 and 4 for the others
+ROWS = {
+    "llmm1": "1",
+    "wvsplitkrc": "16,64",
+    "gemm_4bit": "1,8",
+}  # activation rows where nobody says; 1 and 4 for the others
 
 
 @app.callback()
@@ -36,7 +40,9 @@ def kernels(
         str | None,
         typer.Option("--rows", "-N", help="Activation rows, such as 1,4. Default: what the family is made for."),
     ] = None,
-    dtype: Annotated[list[str] | None, typer.Option(help="bf16, fp16; may be given again. Default: bf16.")] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="bf16, fp16, or fp32 of gemm_4bit; may be given again. Default: bf16.")
+    ] = None,
     trait: Annotated[
         list[str] | None,
         typer.Option(
@@ -148,6 +154,49 @@ def _print_launch(costs: dict[str, float], as_json: bool) -> None:
         show.print_table(
             [{"us per call": value, "what": name} for name, value in costs.items()], ("us per call", "what")
         )
+
+
+@app.command("study")
+def bench_study(
+    family: Annotated[str, typer.Argument(help="Family with a study in specs/studies.")],
+    arch: OneArch = None,
+    rows: Annotated[str | None, typer.Option("--rows", "-N", help="Activation rows in place of the study's.")] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Element type in place of the study's; may be given again.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Where a family's kernels stop paying: the op and its peers over many layers and numbers of rows."""
+    from dataclasses import replace
+
+    import kgen.ops  # noqa: F401 - registers the ops
+    from kgen.bench.study import crossovers, load_study, run_study, summary
+    from kgen.runtime import session
+
+    wanted = load_study(family)
+    if rows:
+        wanted = replace(wanted, rows=tuple(sorted({shape.N for shape in _shapes(None, ["1x1"], rows)})))
+    if dtype:
+        wanted = replace(wanted, dtypes=tuple(_dtype(word) for word in dtype))
+    library = session.load(arch)
+    total = len(wanted.layers) * len(wanted.rows) * len(wanted.dtypes)
+    cases = []
+    with Counting("study") as bar:
+        for case in run_study(wanted):
+            cases.append(case)
+            bar.step(len(cases), total, f"{case.M}x{case.K} N{case.N} {case.dtype}")
+    found = crossovers(cases)
+    if as_json:
+        show.print_json({"cases": [case.as_dict() for case in cases], "crossovers": [each.as_dict() for each in found]})
+        return
+    print(f"{library.driver.device}; the largest N up to which the op beat its best peer; us of both at each N")
+    lines = [
+        {"dtype": each.dtype, "M": each.M, "K": each.K, "crossover": each.crossover}
+        | {f"N{n}": f"{each.us[n]:.1f} / {each.peers_us[n]:.1f}" for n in each.us}
+        for each in found
+    ]
+    show.print_table(lines, ("dtype", "M", "K", "crossover", *(f"N{n}" for n in wanted.rows)))
+    print("median crossover: " + ", ".join(f"{name} {value:g}" for name, value in summary(found).items()))
 
 
 @app.command("host")

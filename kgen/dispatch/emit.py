@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from kgen.dispatch.predicate import (
     Not,
     names_in,
 )
-from kgen.dispatch.quantities import CU_MAX, DTYPES, SIZE_MAX, Traits, trait_values
+from kgen.dispatch.quantities import CU_MAX, SIZE_MAX, Traits, trait_values
 from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, kernels_named, load_table, rows_range
 from kgen.spec.registry import FAMILIES, family_class
 
@@ -136,14 +136,14 @@ constexpr Pick pick(std::int64_t M, std::int64_t N, std::int64_t K, [[maybe_unus
 
 def to_header(table: DispatchTable) -> str:
     """The table as a C++17 header with `constexpr Pick pick(M, N, K, dtype, cu)`."""
-    span = rows_range(table.family)
+    span, dtypes = rows_range(table.family), family_class(table.family).dtypes()
     body = [*_constants(table), *(line for row in table.rows for line in _row_lines(row, table.family))]
     return _HEADER.format(
         family=table.family,
         arch=table.arch,
         where=_comment(table.where or "a table"),
-        dtypes=", ".join(DTYPES),
-        dtype_count=len(DTYPES),
+        dtypes=", ".join(dtypes),
+        dtype_count=len(dtypes),
         size_max=SIZE_MAX,
         cu_max=CU_MAX,
         cu=family_cu(table),
@@ -151,7 +151,7 @@ def to_header(table: DispatchTable) -> str:
         n_last=span.stop - 1,
         n_count=len(span),
         **_trait_text(table.family),
-        names="\n".join(_names(row, span, trait_values(table.family)) for row in table.rows if not row.torch),
+        names="\n".join(_names(row, dtypes, span, trait_values(table.family)) for row in table.rows if not row.torch),
         body="\n".join(f"  {line}" for line in body),
     )
 
@@ -195,9 +195,9 @@ def _trait_test(name: str, value: int | bool) -> str:
     return (name if value else f"!{name}") if isinstance(value, bool) else f"{name} == {value}"
 
 
-def _names(row: Row, span: range, traits: list[Traits]) -> str:
+def _names(row: Row, dtypes: Sequence[str], span: range, traits: list[Traits]) -> str:
     rows = []
-    for dtype in DTYPES:
+    for dtype in dtypes:
         lists = [_names_of_one(row, dtype, values, span) for values in traits]
         rows.append("    " + (lists[0] if traits == [()] else "{" + ",\n    ".join(lists) + "}"))
     return f"inline constexpr Names row{row.number} = {{{{\n" + ",\n".join(rows) + "}};"

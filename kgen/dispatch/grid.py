@@ -8,7 +8,7 @@ from itertools import chain, pairwise, product
 from kgen.dispatch.evaluate import closure
 from kgen.dispatch.match import family_cu
 from kgen.dispatch.predicate import Arithmetic, Compare, Constant, Member, Node, children, names_in
-from kgen.dispatch.quantities import DTYPES, SIZE_MAX, Traits, trait_values
+from kgen.dispatch.quantities import SIZE_MAX, Traits, trait_values
 from kgen.dispatch.table import DispatchTable, rows_range
 from kgen.spec.problem import GemmShape
 from kgen.spec.registry import family_class
@@ -64,10 +64,11 @@ def _rows(table: DispatchTable) -> list[int]:
 
 
 def _dtypes(table: DispatchTable) -> tuple[str, ...]:
-    """Both, when a condition or a kernel's name tells them apart; else one stands for all."""
+    """All, when a condition or a kernel's name tells them apart; else one stands for all."""
     asked = any(name.id == "dtype" for row in table.rows for name in names_in(row.condition))
     fixed = any(not row.torch and "{dtype}" not in row.use for row in table.rows)
-    return DTYPES if asked or fixed else DTYPES[:1]
+    dtypes = family_class(table.family).dtypes()
+    return dtypes if asked or fixed else dtypes[:1]
 
 
 def _n_values(table: DispatchTable) -> list[int]:
@@ -125,6 +126,7 @@ def _crossings(table: DispatchTable, left: Node, right: Node, size: str) -> set[
     ):
         return set()
     a, b = closure(left), closure(right)
+    dtype = family_class(table.family).dtypes()[0]
     cu = family_cu(table)
     span = _rows(table) if "N" in reached else [1]
     others = (512, 4096) if {"M", "K"} <= reached else (4096,)
@@ -133,12 +135,12 @@ def _crossings(table: DispatchTable, left: Node, right: Node, size: str) -> set[
 
         def above(value: int, N: int = N, other: int = other) -> bool:
             M, K = (value, other) if size == "M" else (other, value)
-            env = table.scope.environment(_shape(table, M, N, K), DTYPES[0], cu)
+            env = table.scope.environment(_shape(table, M, N, K), dtype, cu)
             return bool(a(env) > b(env))
 
         def at_least(value: int, N: int = N, other: int = other) -> bool:
             M, K = (value, other) if size == "M" else (other, value)
-            env = table.scope.environment(_shape(table, M, N, K), DTYPES[0], cu)
+            env = table.scope.environment(_shape(table, M, N, K), dtype, cu)
             return bool(a(env) >= b(env))
 
         out |= {_first_change(above), _first_change(at_least)}

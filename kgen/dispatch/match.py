@@ -12,7 +12,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
-from kgen.dispatch.quantities import CU_MAX, DTYPES, SIZE_MAX
+from kgen.dispatch.quantities import CU_MAX, SIZE_MAX
 from kgen.dispatch.table import DispatchTable, Row, rows_range
 from kgen.errors import MissingPieceError, NoRowError, Problem
 from kgen.spec.arch import arch_facts
@@ -102,8 +102,9 @@ def _check_problem(table: DispatchTable, shape: GemmShape, dtype: str, cu: int) 
         if found not in values:
             allowed = ", ".join(map(str, values))
             problems.append(Problem((name,), "not given" if found is None else str(found), allowed, "use torch"))
-    if dtype not in DTYPES:
-        problems.append(Problem(("dtype",), repr(dtype), ", ".join(DTYPES)))
+    dtypes = family_class(table.family).dtypes()
+    if dtype not in dtypes:
+        problems.append(Problem(("dtype",), repr(dtype), ", ".join(dtypes)))
     if not 1 <= cu <= CU_MAX:
         problems.append(Problem(("cu",), str(cu), f"1 to {CU_MAX}"))
     if problems:

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any, get_args
+from typing import Any
 
 from kgen.dispatch.evaluate import Domain, Range, Value, closure, possible
 from kgen.dispatch.predicate import Node, parse
 from kgen.spec.arch import ArchFacts, arch_facts
-from kgen.spec.base import Dtype
 from kgen.spec.problem import GemmShape
 from kgen.spec.registry import family_class
 
@@ -22,8 +21,6 @@ SIZE_MAX = (
     1 << 31
 ) - 1  # of M, N and K each: what a 32-bit kernel argument can say, and what keeps conditions inside 64 bits
 CU_MAX = 4096
-DTYPES: tuple[str, ...] = get_args(Dtype)
-
 Traits = tuple[int | bool, ...]
 """Values of a family's traits, in its order."""
 
@@ -31,7 +28,7 @@ VARIABLES: dict[str, str] = {
     "M": "output features: rows of the weight",
     "N": "activation rows",
     "K": "reduction length",
-    "dtype": '"bf16" or "fp16"',
+    "dtype": '"bf16" or "fp16"; "fp32" in gemm_4bit',
     "cu": "CUs of the device as HIP reports them (on RDNA: work-group processors); without a device, those of the target's part",
 }
 
@@ -66,6 +63,10 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
     "wvsplitk": _skinny("2 * "),
     "llmm1": _skinny("2 * "),
     "wvsplitkq": _skinny(""),
+    "gemm_4bit": (
+        *_skinny("2 * ")[:1],
+        Quantity("weight_bytes", "M * K // 2", "bytes of the codes, which bound the time of a decode step"),
+    ),
     "wvsplitk_int4": (
         *_skinny("2 * ")[:2],
         Quantity("weight_bytes", "M * K // 2", "bytes of the codes, which bound the time of a decode step"),
@@ -116,7 +117,7 @@ def _domain(family: str, arch: str, N: int | None, dtype: str | None, traits: Tr
     names_of = scope(family, arch)
     size = Range(1, SIZE_MAX)
     names: dict[str, Value] = {"M": size, "N": size if N is None else Range(N, N), "K": size, "cu": Range(1, CU_MAX)}
-    names["dtype"] = frozenset(DTYPES if dtype is None else (dtype,))
+    names["dtype"] = frozenset(family_class(family).dtypes() if dtype is None else (dtype,))
     for index, (name, values) in enumerate(family_class(family).traits.items()):
         names[name] = _values(values if traits is None else (traits[index],))
     for name, value in names_of.facts.items():

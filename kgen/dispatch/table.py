@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from kgen.dispatch.because import KINDS, Because
 from kgen.dispatch.evaluate import check_condition, closure, possible
-from kgen.dispatch.predicate import Node, PredicateError, parse
-from kgen.dispatch.quantities import DTYPES, QUANTITIES, Scope, scope, trait_values
+from kgen.dispatch.predicate import Node, PredicateError, names_in, parse
+from kgen.dispatch.quantities import QUANTITIES, Scope, scope, trait_values
 from kgen.errors import Problem, SpecError, TableError
 from kgen.settings import data_dir
 from kgen.spec.arch import ARCHES
@@ -295,11 +295,16 @@ class _RowReader:
         out: dict[Key, str] = {}
         always: set[Key] = set()
         reachable = False
-        for dtype, N, traits in product(DTYPES, rows_range(self.family), trait_values(self.family)):
+        dtypes = family_class(self.family).dtypes()
+        told_apart = self._told_apart(condition, names)
+        truths: dict[Key, Any] = {}
+        for dtype, N, traits in product(dtypes, rows_range(self.family), trait_values(self.family)):
             key: Key = (dtype, N, *traits)
-            truth = (
-                frozenset((True,)) if condition is None else possible(condition, self.scope.domain(N, dtype, traits))
-            )
+            same = tuple(value for value, asked in zip(key, told_apart, strict=True) if asked)
+            truth = truths.get(same)
+            if truth is None:
+                domain = self.scope.domain(N, dtype, traits)
+                truth = truths[same] = frozenset((True,)) if condition is None else possible(condition, domain)
             reachable = reachable or True in truth  # type: ignore[operator]
             if truth == {True} and condition is not None:
                 always.add(key)
@@ -315,6 +320,13 @@ class _RowReader:
             self.complain("when", found, allowed, f'use = "{TORCH}"')
         self.add_specs(out)
         return out
+
+    def _told_apart(self, condition: Node | None, names: tuple[str, ...]) -> list[bool]:
+        """Which of the names the condition's truth can depend on: what does not matter is looked at once."""
+        used = set() if condition is None else {name.id for name in names_in(condition)}
+        for name in reversed(list(self.scope.trees)):  # a quantity may use those declared before it
+            used |= {inner.id for inner in names_in(self.scope.trees[name])} if name in used else set()
+        return [name in used for name in names]
 
     def add_specs(self, kernels: Mapping[Key, str]) -> None:
         said: set[tuple[str, ...]] = set()

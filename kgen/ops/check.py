@@ -16,6 +16,7 @@ from kgen.errors import OpError, Problem
 from kgen.spec.problem import GemmShape
 
 DTYPES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+ALL_DTYPES = DTYPES | {torch.float32: "fp32"}
 FP8 = {torch.float8_e4m3fn: "ocp", torch.float8_e4m3fnuz: "fnuz"}
 ALIGNMENT = 16  # bytes; kernels load rows 16 bytes at a time
 MAX_STRIDE = 1 << 28  # elements of 16 bits; the kernels' offsets inside eight rows are 32-bit

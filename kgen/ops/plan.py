@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgen.ops.check import DTYPES, LinearProblem
+from kgen.ops.check import ALL_DTYPES, LinearProblem
 from kgen.ops.reference import linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
@@ -62,7 +62,7 @@ def table_answer(
     if shape.M == 0 or shape.N == 0:
         return lambda x, *others: x.new_empty(problem.out_shape, dtype=out_dtype)
     # Nothing to reduce: the table has no sizes below 1.
-    kernel = library.pick(family, shape, DTYPES[out_dtype]) if shape.K else None
+    kernel = library.pick(family, shape, ALL_DTYPES[out_dtype]) if shape.K else None
     return _torch_plan(family, library, reference) if kernel is None else kernel_plan(kernel)
 
 

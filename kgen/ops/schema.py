@@ -6,13 +6,15 @@ differentiable: tensors that want gradients are refused by the check. torch call
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from kgen.ops.check import check_linear, check_scaled_linear
+from kgen.ops.check_4bit import check_4bit
 from kgen.ops.check_int4 import check_int4_linear
+from kgen.ops.gemm_4bit import gemm_4bit
 from kgen.ops.linear import linear_op
 from kgen.ops.wvsplitk_int4 import wvsplitk_int4
 from kgen.ops.wvsplitkq import OUT, wvsplitkq
@@ -82,6 +84,34 @@ for _key in ("CPU", "CUDA"):
     _library.impl("wvsplitkq", wvsplitkq, _key)
 _library.impl("wvsplitkq", torch.library.fallthrough_kernel, "Autograd")
 torch.library.register_fake("kgen::wvsplitkq", _wvsplitkq_fake, lib=_library)
+
+
+def _gemm_4bit_fake(
+    A: Tensor,
+    B: Tensor,
+    shapeB: Sequence[int],
+    absmax: Tensor,
+    blocksize: int,
+    quant_type: str,
+    bias: Tensor | None = None,
+    absmax_8bit: Tensor | None = None,
+    absmax_code: Tensor | None = None,
+    absmax_offset: Tensor | None = None,
+) -> Tensor:
+    tensors = (A, B, absmax, bias, absmax_8bit, absmax_code, absmax_offset)
+    problem = check_4bit("gemm_4bit", *tensors, shape=shapeB, blocksize=blocksize, code=quant_type)
+    return A.new_empty(problem.out_shape)
+
+
+_library.define(
+    "gemm_4bit(Tensor A, Tensor B, int[] shapeB, Tensor absmax, int blocksize, str quant_type, Tensor? bias=None, "
+    "Tensor? absmax_8bit=None, Tensor? absmax_code=None, Tensor? absmax_offset=None) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+for _key in ("CPU", "CUDA"):
+    _library.impl("gemm_4bit", gemm_4bit, _key)
+_library.impl("gemm_4bit", torch.library.fallthrough_kernel, "Autograd")
+torch.library.register_fake("kgen::gemm_4bit", _gemm_4bit_fake, lib=_library)
 
 
 def _wvsplitk_int4_fake(

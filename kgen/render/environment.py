@@ -12,7 +12,7 @@ from kgen.settings import data_dir
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
     """The one environment; blocks leave no blank lines behind, so that rendered source reads as if typed by hand."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(data_dir("templates")),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -20,3 +20,5 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
+    made.filters["hex"] = lambda pattern: f"0x{pattern:08x}u"  # a bit pattern as a C++ literal
+    return made

@@ -18,7 +18,8 @@ from kgen.errors import Problem, SpecError
 from kgen.spec.arch import ARCHES, ArchFacts, arch_facts
 from kgen.spec.problem import GemmShape
 
-Dtype = Literal["bf16", "fp16"]
+Dtype = Literal["bf16", "fp16", "fp32"]
+HALVES: tuple[Dtype, ...] = ("bf16", "fp16")
 F = TypeVar("F", bound=Callable[..., "Problem | None"])
 
 _OMITTED = (None, False)  # values whose part is left out of the name
@@ -82,7 +83,7 @@ class KernelSpec(BaseModel):
     traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {}
 
     arch: str = Param(doc="target the kernel is compiled for", among=tuple(ARCHES))
-    dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=get_args(Dtype))
+    dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=HALVES)
 
     # ---- what each family states; docs are with the families
 
@@ -130,6 +131,11 @@ class KernelSpec(BaseModel):
     def parameters(cls) -> tuple[str, ...]:
         """Names of the fields that stand in the kernel's name after the dtype, in their order."""
         return tuple(name for name in cls.model_fields if name not in ("arch", "dtype"))
+
+    @classmethod
+    def dtypes(cls) -> tuple[str, ...]:
+        """The element types that kernels of the family exist for."""
+        return tuple(_allowed(cls, "dtype") or get_args(Dtype))
 
     @classmethod
     def row_counts(cls) -> range:

@@ -48,7 +48,7 @@ class LinearSpec(KernelSpec):
     # ---- derived; each family states those that raise here
 
     @property
-    def element(self) -> Literal["bf16", "fp16", "e4m3fn", "e4m3fnuz"]:
+    def element(self) -> Literal["bf16", "fp16", "fp32", "e4m3fn", "e4m3fnuz"]:
         """Element type of weight and act; out and bias are of `dtype`."""
         return self.dtype
 

@@ -46,6 +46,20 @@ class W4Shape(GemmShape):
 
 
 @dataclass(frozen=True)
+class Code4Shape(GemmShape):
+    """The same on bitsandbytes' 4-bit codes, NF4 or FP4. GROUP_SIZE is the blocksize or, for longer blocks, 128; NESTED: absmax is quantised too."""
+
+    GROUP_SIZE: int = 64
+    FP4: bool = False
+    NESTED: bool = False
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """GROUP_SIZE, FP4 and NESTED."""
+        return {"GROUP_SIZE": self.GROUP_SIZE, "FP4": self.FP4, "NESTED": self.NESTED}
+
+
+@dataclass(frozen=True)
 class MoeShape(W4Shape):
     """The same for every expert of a mixture: M output features of one expert, N rows of a block, K.
 

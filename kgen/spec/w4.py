@@ -110,6 +110,11 @@ class W4Spec(KernelSpec):
         return self.A_CHUNK // WORD
 
     @property
+    def some_rows(self) -> bool:
+        """Whether a launch may bring fewer activation rows than N."""
+        return False
+
+    @property
     def offset(self) -> int:
         """What the exponent trick adds to a code."""
         return OFFSET[self.dtype]
@@ -125,6 +130,11 @@ class W4Spec(KernelSpec):
     def from_memory(self) -> bool:
         """Whether a lane loads activations from memory beside the weights."""
         return self.STAGING in ("global", "prefix")
+
+    @property
+    def addresses_of_row(self) -> int:
+        """Scalar registers for a row's addresses, where lanes work on one row: two for codes, two for scales, three with zero points."""
+        return 7 if self.HAS_ZP else 4
 
     @property
     def act_vgprs(self) -> int:
@@ -169,9 +179,8 @@ class W4Spec(KernelSpec):
     @rule
     def trip_fits_registers(self, arch: ArchFacts) -> Problem | None:
         """An estimate that errs on the large side; machine code is checked for spills in the tests."""
-        lanes = arch.simds_per_cu * arch.wave
-        resident = max(self.THRDS * self.WvPrGrp * self.GrpsPerCU, lanes)
-        limit = min(arch.max_vgprs, arch.vgpr_file * lanes // resident) - 24  # addresses and loop state
+        waves = ceil_div(self.WvPrGrp * self.GrpsPerCU, arch.simds_per_cu)  # of one SIMD
+        limit = min(arch.max_vgprs, arch.vgpr_file // waves) - 24  # addresses and loop state
         used = self.weight_vgprs + self.scale_vgprs + self.act_vgprs + self.decode_vgprs + self.sum_vgprs
         if used <= limit:
             return None
@@ -186,14 +195,14 @@ class W4Spec(KernelSpec):
 
     @rule
     def addresses_fit_scalars(self, arch: ArchFacts) -> Problem | None:
-        """Where lanes work on one row, each row's addresses are scalar registers: two for codes, two for scales, three with zero points."""
+        """Where lanes work on one row, each row's addresses are scalar registers."""
         if self.matrix:
             return None
-        used = self.YTILE * (7 if self.HAS_ZP else 4) + (2 * self.N if self.from_memory else 0)
+        used = self.YTILE * self.addresses_of_row + (2 * self.N if self.from_memory else 0)
         if used <= _SGPRS:
             return None
         found = f"{used} scalar registers for the addresses of {self.YTILE} rows"
-        return Problem(("YTILE", "HAS_ZP", "N"), found, f"at most {_SGPRS} on {arch.name}", "lower YTILE")
+        return Problem(("YTILE", "N"), found, f"at most {_SGPRS} on {arch.name}", "lower YTILE")
 
     @rule
     def trip_is_unrolled(self, arch: ArchFacts) -> Problem | None:

@@ -65,7 +65,7 @@ class WvSplitKQSpec(LinearSpec):
         return int(self.MFMA.split("x")[0]) if self.MFMA else 1
 
     @property
-    def element(self) -> Literal["bf16", "fp16", "e4m3fn", "e4m3fnuz"]:
+    def element(self) -> Literal["bf16", "fp16", "fp32", "e4m3fn", "e4m3fnuz"]:
         return "e4m3fnuz" if self.facts.fp8 == "fnuz" else "e4m3fn"
 
     @property

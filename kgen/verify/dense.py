@@ -10,7 +10,7 @@ import numpy as np
 from kgen.spec.base import Dtype
 from kgen.verify.cases import Case
 from kgen.verify.data import Extra
-from kgen.verify.elements import POISON, Bits, Doubles, Element, from_bits, nan_of, to_bits
+from kgen.verify.elements import Bits, Doubles, Element, from_bits, nan_of, pattern_type, to_bits
 
 D = TypeVar("D", bound="Operands")
 HOT_SHARE, HOT_SCALE = 0.1, 30.0  # mixed scale: a tenth of the channels is 30 times as loud
@@ -90,7 +90,7 @@ def operands(case: Case, dtype: Dtype, element: Element | None = None) -> Operan
         bias_stride=shape.M + case.bias_pad if case.bias == "NM" else 0,
         reference=reference,
         magnitude=magnitude,
-        expected=exact_bits(case, bias),
+        expected=exact_bits(case, bias, dtype),
         weight_scale=scales[0],
         act_scale=scales[1],
     )
@@ -116,12 +116,12 @@ def shaped(case: Case, rng: np.random.Generator, act: Any) -> Any:
     return act
 
 
-def exact_bits(case: Case, bias: Bits | None) -> Bits | None:
+def exact_bits(case: Case, bias: Bits | None, dtype: Dtype) -> Bits | None:
     """The output's bits where zero activations leave no room: zeros, or the bias."""
     if case.values != "zeros":
         return None
     out = (case.shape.N, case.shape.M)
-    return np.zeros(out, np.uint16) if bias is None else np.broadcast_to(bias, out)
+    return np.zeros(out, pattern_type(dtype)) if bias is None else np.broadcast_to(bias, out)
 
 
 def other_rows(case: Case, data: D) -> D:
@@ -133,11 +133,12 @@ def other_rows(case: Case, data: D) -> D:
     assert case.bias != "NM", "the bias would move too"
     shape, stride = case.shape, data.act_stride
     rng = np.random.default_rng(case.seed + 1)
-    wide = data.act.dtype == np.uint16
-    rows = np.full((shape.N, stride), POISON if wide else 0, data.act.dtype)
-    noise = HOT_SCALE * rng.standard_normal((shape.N, shape.K), np.float32)
     # Any finite patterns do: as bf16 those of fp16 are of mixed size, and FNUZ knows those of e4m3fn.
-    rows[:, : shape.K] = to_bits(noise, "fp16" if wide else "e4m3fn")
+    elements: dict[int, Element] = {1: "e4m3fn", 2: "fp16", 4: "fp32"}
+    element = elements[data.act.itemsize]
+    rows = np.full((shape.N, stride), 0 if element == "e4m3fn" else nan_of(element), data.act.dtype)
+    noise = HOT_SCALE * rng.standard_normal((shape.N, shape.K), np.float32)
+    rows[:, : shape.K] = to_bits(noise, element)
     rows[0, : shape.K] = data.act[(shape.N - 1) * stride :]
     return replace(data, act=rows.reshape(-1)[: data.act.size].copy())
 

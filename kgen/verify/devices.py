@@ -14,12 +14,12 @@ from kgen.spec.arch import arch_facts
 from kgen.spec.base import KernelSpec, Launch
 from kgen.spec.problem import GemmShape
 from kgen.verify.data import Data
-from kgen.verify.elements import NAN_FP8, POISON, Bits
+from kgen.verify.elements import NAN_FP8, POISON, POISON_FP32, Bits, nan_of, pattern_type
 
 if TYPE_CHECKING:
     from kgen.runtime.driver import Driver
 
-_GUARDS = {1: NAN_FP8["e4m3fn"], 2: POISON, 4: 0x7FE17FE1}  # a NaN of each width, in bytes
+_GUARDS = {1: NAN_FP8["e4m3fn"], 2: POISON, 4: POISON_FP32}  # a NaN of each width, in bytes
 GUARD = 512  # elements of NaN around every buffer on a GPU
 
 
@@ -91,7 +91,7 @@ class EmulatedDevice:
         from kgen.emu import Options
 
         spec, module = kernel
-        out = np.full(data.out_shape, POISON, np.uint16)
+        out = np.full(data.out_shape, nan_of(spec.dtype), pattern_type(spec.dtype))
         values: dict[str, Any] = data.arrays()
         for array in values.values():
             if array is not None:
@@ -146,7 +146,7 @@ class GpuDevice:
         function = self.driver.function(module, spec.name, geometry.lds_bytes)
         layout = ArgumentLayout(spec.args)
         host = data.arrays()
-        host["out"] = np.full(math.prod(data.out_shape), POISON, np.uint16)
+        host["out"] = np.full(math.prod(data.out_shape), nan_of(spec.dtype), pattern_type(spec.dtype))
         scratch = _workspace(spec, shape)
         host |= scratch | {name: extra.fresh() for name, extra in data.extras.items()}
         buffers = {name: None if array is None else self._upload(array) for name, array in host.items()}
@@ -156,7 +156,7 @@ class GpuDevice:
         tensors = tuple(buffer and buffer[0] for buffer in (buffers[name] for name, _ in layout.pointers))
         launch = self.driver.guarded(self.driver.bind(function, geometry, layout))
         launch(self.driver.stream(), tuple(values[arg.name] for arg in spec.args), tensors)
-        out = self._download(buffers["out"], spec.name).view(np.uint16)
+        out = self._download(buffers["out"], spec.name).view(pattern_type(spec.dtype))
         _require_rearmed(spec, {name: self._download(buffers[name], spec.name) for name in scratch})
         beside = {
             name: self._download(buffers[name], spec.name).view(extra.values.dtype)

@@ -1,4 +1,4 @@
-"""bf16 and fp16 elements as 16-bit patterns in numpy, so that the emulator's path needs no torch."""
+"""bf16 and fp16 elements as 16-bit patterns, fp32 ones as 32-bit patterns in numpy, so that the emulator's path needs no torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 Bits = NDArray[np.uint16]
 Doubles = NDArray[np.float64]
 
-Element = Literal["bf16", "fp16", "e4m3fn", "e4m3fnuz"]
+Element = Literal["bf16", "fp16", "fp32", "e4m3fn", "e4m3fnuz"]
 
 POISON = 0x7FE1  # a NaN in bf16 and in fp16: what padding and unwritten outputs hold
+POISON_FP32 = POISON << 16 | POISON
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,11 @@ class Format:
     min_normal: float
 
 
-FORMATS: dict[str, Format] = {"bf16": Format(2.0**-7, 2.0**-126), "fp16": Format(2.0**-10, 2.0**-14)}
+FORMATS: dict[str, Format] = {
+    "bf16": Format(2.0**-7, 2.0**-126),
+    "fp16": Format(2.0**-10, 2.0**-14),
+    "fp32": Format(2.0**-23, 2.0**-126),
+}
 
 
 NAN_FP8 = {"e4m3fn": 0x7F, "e4m3fnuz": 0x80}  # FNUZ has no negative zero: its pattern is the only NaN
@@ -33,7 +38,12 @@ NAN_FP8 = {"e4m3fn": 0x7F, "e4m3fnuz": 0x80}  # FNUZ has no negative zero: its p
 
 def nan_of(element: Element) -> int:
     """A NaN pattern of the element type."""
-    return NAN_FP8.get(element, POISON)
+    return NAN_FP8.get(element, POISON_FP32 if element == "fp32" else POISON)
+
+
+def pattern_type(element: Element) -> Any:
+    """The unsigned integers that hold patterns of the element type."""
+    return np.uint8 if element in NAN_FP8 else np.uint32 if element == "fp32" else np.uint16
 
 
 @cache
@@ -70,6 +80,8 @@ def to_bits(values: NDArray[Any], dtype: Element) -> Any:
     if dtype == "fp16":
         return values.astype(np.float16).view(np.uint16)
     single = np.ascontiguousarray(values, np.float32)
+    if dtype == "fp32":
+        return single.view(np.uint32)
     wide = single.view(np.uint32).astype(np.uint64)
     rounded = ((wide + 0x7FFF + (wide >> 16 & 1)) >> 16).astype(np.uint16)
     return np.where(np.isnan(single), np.uint16(0x7FC0), rounded)
@@ -81,4 +93,6 @@ def from_bits(bits: Any, dtype: Element) -> Doubles:
         return _fp8_values(dtype)[bits]
     if dtype == "fp16":
         return bits.view(np.float16).astype(np.float64)
+    if dtype == "fp32":
+        return bits.view(np.float32).astype(np.float64)
     return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)

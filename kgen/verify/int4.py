@@ -120,7 +120,7 @@ def int4_operands(spec: WvSplitKInt4Spec, case: Case) -> Int4Operands:
         bias_stride=shape.M + case.bias_pad if case.bias == "NM" else 0,
         reference=act @ values.T + added,
         magnitude=np.abs(act) @ sizes.T + np.abs(added),
-        expected=exact_bits(case, bias),
+        expected=exact_bits(case, bias, dtype),
         scales=padded(weights.scale_bits, pad, dtype),
         zeros=None if zeros is None else _pad_words(zeros, pad),
         scale_stride=groups + pad,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from kgen.spec.base import KernelSpec
+from kgen.spec.gemm_4bit import Gemm4BitSpec
 from kgen.spec.linear import LinearSpec
 from kgen.spec.moe import MoeSpec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
@@ -15,6 +16,7 @@ from kgen.spec.problem import GemmShape, MoeShape
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.verify.accuracy import Accumulation, fp32_accumulation
 from kgen.verify.cases import Case, Level, accumulation, cases
+from kgen.verify.codes4 import code4_operands
 from kgen.verify.data import OTHER_ORDER, Data, Variant
 from kgen.verify.dense import Operands, operands, other_rows
 from kgen.verify.int4 import int4_operands
@@ -45,7 +47,9 @@ class Linear:
         return cases(spec, level)
 
     def data(self, spec: KernelSpec, case: Case) -> Operands:
-        """See kgen.verify.dense and kgen.verify.int4."""
+        """See kgen.verify.dense, kgen.verify.int4 and kgen.verify.codes4."""
+        if isinstance(spec, Gemm4BitSpec):
+            return code4_operands(spec, case)
         if isinstance(spec, WvSplitKInt4Spec):
             return int4_operands(spec, case)
         return operands(case, spec.dtype, getattr(spec, "element", None))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kgen.build import build
 from kgen.spec.arch import ARCHES
+from kgen.spec.gemm_4bit import ROWS, Gemm4BitSpec
 from kgen.spec.w4 import Dequant
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
@@ -94,9 +95,47 @@ def int4_specs(draw: st.DrawFn) -> WvSplitKInt4Spec:
     return WvSplitKInt4Spec(**values)
 
 
+@st.composite
+def code4_specs(draw: st.DrawFn) -> Gemm4BitSpec:
+    """A gemm_4bit spec without problems, on any AMD target."""
+    arch = draw(st.sampled_from(AMD))
+    dtype = draw(st.sampled_from(("bf16", "fp16", "fp32")))
+    matrix = dtype != "fp32" and not ARCHES[arch].matrix.startswith("wmma")
+    table = "lds" if dtype == "fp32" else draw(st.sampled_from(("perm", "lds")))
+    values = {
+        "arch": arch,
+        "dtype": dtype,
+        "N": draw(st.sampled_from(ROWS if matrix else ROWS[:8])),
+        "THRDS": ARCHES[arch].wave,
+        "YTILE": draw(st.sampled_from((16, 32) if matrix else (1, 2, 3, 4, 6, 8))),
+        "WvPrGrp": draw(st.sampled_from((1, 2, 4, 8, 16))),
+        "K_WAVES": draw(st.sampled_from((1, 2, 4))),
+        "A_CHUNK": draw(st.sampled_from((8, 16, 32))),
+        "UNRL": draw(st.sampled_from((1, 2, 4))),
+        "GROUP_SIZE": draw(st.sampled_from((32, 64, 128))),
+        "FP4": draw(st.booleans()),
+        "NESTED": draw(st.booleans()),
+        "TABLE": table,
+        "COPIES": draw(st.sampled_from((1, 2, 8))) if table == "lds" else None,
+        "STAGING": draw(
+            st.sampled_from(("lds", "window", "global", "wave") if matrix else ("lds", "window", "global"))
+        ),
+        "SKEW": draw(st.none() | st.integers(1, 8)),
+    }
+    while Gemm4BitSpec.problems_of(values):
+        smaller = {"YTILE": 16 if matrix else 1, "K_WAVES": 1, "A_CHUNK": 8, "STAGING": "window", "SKEW": None}
+        values = {
+            **values,
+            **smaller,
+            "UNRL": max(1, values["UNRL"] // 2),
+            "N": ROWS[max(0, ROWS.index(values["N"]) - 1)],
+        }
+    return Gemm4BitSpec(**values)
+
+
 @pytest.mark.hipcc
-@settings(max_examples=18, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(spec=specs() | fp8_specs() | int4_specs())
+@settings(max_examples=24, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spec=specs() | fp8_specs() | int4_specs() | code4_specs())
 def test_any_spec_that_the_rules_allow_compiles_and_is_right(spec, tmp_path):
     folder = tmp_path / spec.arch
     result = build([spec], arch=spec.arch, folder=folder, tools=compiler())

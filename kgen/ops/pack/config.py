@@ -57,7 +57,10 @@ def read_quantisation(folder: Path) -> Quantisation:
         raise _refused(folder, file, problems)
     if method not in FORMATS:
         names = ", ".join(FORMATS)
-        problems.append(Problem(("quant_method",), str(method), names, "an int4 checkpoint of one of these"))
+        hint = "an int4 checkpoint of one of these"
+        if method == "bitsandbytes":
+            hint = "nothing: torch.ops.kgen.gemm_4bit reads its layout as it is, see docs/gemm_4bit.md"
+        problems.append(Problem(("quant_method",), str(method), names, hint))
         raise _refused(folder, file, problems)
     reader = {"awq": _awq, "gptq": _gptq, "compressed-tensors": _compressed_tensors}[method]
     result = reader(found, file, problems)

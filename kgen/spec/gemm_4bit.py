@@ -1,0 +1,406 @@
+"""gemm_4bit: a GEMM of a few activation rows with weights in bitsandbytes' 4-bit formats, NF4 and FP4.
+
+    out[N, M] = act[N, K] @ (number[q[M, K]] * absmax[block]).T + bias
+
+M counts output features (weight rows), N activation rows, K the reduction; bitsandbytes swaps M and N. Weights lie as bitsandbytes packs them:
+rows of K / 2 bytes without padding, the even k of a byte in its high bits. absmax serves `blocksize` consecutive elements of the flattened
+weight, plain (fp32) or nested (8-bit codes of a 256-entry table, times an absmax per 256 blocks, plus an offset).
+
+What is computed: table[q] is the code's number times SCALE, rounded to dtype (kgen.spec.codes4). A lane sums table[q] * act over at most
+GROUP_SIZE elements in fp32, multiplies that sum by the block's absmax in fp32, adds groups, lanes and waves in fp32, divides by SCALE, adds the
+bias, and rounds once to dtype. The order of additions depends on the spec and the row alone. Against the fp64 result on the dequantised weights
+the table adds at most table_error * sum |act * w|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar, Literal, get_args
+
+from kgen.errors import Problem
+from kgen.spec.arch import ArchFacts
+from kgen.spec.base import Arg, Dtype, Launch, Param, layout_args, rule
+from kgen.spec.codes4 import SCALES, Code, fp32_bits, plain_planes, table_bits, xor_planes
+from kgen.spec.linear import LinearSpec
+from kgen.spec.problem import Code4Shape, GemmShape, ceil_div
+from kgen.spec.w4 import GROUP_SIZES, W4Spec
+
+Staging = Literal["lds", "window", "global", "wave"]
+Table = Literal["perm", "lds"]
+
+BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
+NESTED_BLOCK = 256  # blocks that share a second absmax
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
+_SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
+_WINDOW_BYTES = 16 * 1024  # LDS of a window for up to 8 rows: small enough that four groups share a CU's 64 KiB
+_ABSMAX_CODES = 256  # numbers that nested absmax is made of
+_ARGS = layout_args(
+    ("const u32*", "codes"),
+    ("const f32*", "absmax"),
+    ("const u8*", "absmax_codes"),
+    ("const f32*", "absmax_table"),
+    ("const f32*", "absmax_offset"),
+    ("u32", "block_shift"),
+    ("const T*", "act"),
+    ("const T*", "bias"),
+    ("T*", "out"),
+    ("u32", "M"),
+    ("u32", "K"),
+    ("u32", "rows"),
+    ("u32", "act_stride"),
+    ("u32", "bias_stride"),
+    ("u32", "groups"),
+)
+
+
+class Gemm4BitSpec(W4Spec, LinearSpec):
+    """Parameters of one gemm_4bit kernel; see the module's docstring for the mathematics and docs/gemm_4bit.md for layouts."""
+
+    family: ClassVar[str] = "gemm_4bit"
+    template: ClassVar[str] = "gemm_4bit.hip.jinja"
+    shape: ClassVar[type[GemmShape]] = Code4Shape
+    traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {
+        "GROUP_SIZE": GROUP_SIZES,
+        "FP4": (False, True),
+        "NESTED": (False, True),
+    }
+
+    dtype: Dtype = Param(doc="element type of activations, bias and output", among=get_args(Dtype))
+    N: int = Param(
+        1, among=ROWS, doc="activation rows of one pass; a launch may bring fewer, or more for several passes"
+    )
+    THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave, which split K between them")
+    YTILE: int = Param(2, among=(1, 2, 3, 4, 6, 8, 16, 32), doc="weight rows one wave works on at once")
+    WvPrGrp: int = Param(16, ge=1, le=32, doc="waves per work-group; they share the staged activations and the table")
+    K_WAVES: int = Param(1, among=(1, 2, 4, 8, 16, 32), doc="waves of a group that share the K of their rows")
+    A_CHUNK: int = Param(32, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, half a byte each")
+    UNRL: int = Param(2, among=(1, 2, 4, 8), doc="chunks in flight per weight row and lane")
+    GrpsPerCU: int = Param(
+        1,
+        among=(1, 2, 3, 4, 6, 8),
+        doc="work-groups that a CU is to hold at once; bounds the registers, and sizes a persistent launch",
+    )
+    GROUP_SIZE: int = Param(
+        64, among=GROUP_SIZES, doc="most K elements that are summed before absmax multiplies; divides the blocksize"
+    )
+    FP4: bool = Param(False, doc="codes are FP4; else NF4")
+    NESTED: bool = Param(False, doc="absmax is itself quantised to 8 bits")
+    TABLE: Table = Param(
+        "perm",
+        among=get_args(Table),
+        doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS",
+    )
+    COPIES: int | None = Param(
+        None,
+        among=(None, 1, 2, 4, 8, 16, 32),
+        doc="copies of the table in LDS, each for its own lanes: fewer bank conflicts",
+    )
+    STAGING: Staging = Param(
+        "lds",
+        among=get_args(Staging),
+        doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own",
+    )
+    SKEW: int | None = Param(
+        None,
+        ge=1,
+        le=64,
+        doc="trips by which each tile begins its walk over K later than the tile before it, against camping on memory channels",
+    )
+
+    # ---- derived
+
+    @classmethod
+    def row_counts(cls) -> range:
+        """1 to 64, in passes of N."""
+        return range(1, ROWS[-1] + 1)
+
+    @property
+    def matrix(self) -> bool:
+        """Whether the matrix instruction multiplies: on 16-bit elements, where its tile takes more columns than 8."""
+        return self.dtype != "fp32" and not self.facts.matrix.startswith("wmma")
+
+    @property
+    def some_rows(self) -> bool:
+        """Whether a pass may have fewer rows than N."""
+        return True
+
+    @property
+    def piece(self) -> int:
+        """K comes in whole groups."""
+        return self.GROUP_SIZE
+
+    @property
+    def rows_tried(self) -> tuple[int, ...]:
+        """A whole pass, less than one, one row, and three passes."""
+        counts = (self.N, max(1, self.N - 1), 1, 2 * self.N + 1)
+        return tuple(dict.fromkeys(count for count in counts if count in self.row_counts()))
+
+    @property
+    def rows_per_wave(self) -> int:
+        return self.YTILE
+
+    @property
+    def rows_per_group(self) -> int:
+        return self.WvPrGrp // self.K_WAVES * self.YTILE
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
+        return self.K_WAVES > 1 or self.matrix
+
+    @property
+    def act_bytes(self) -> int:
+        """Bytes of an activation."""
+        return 4 if self.dtype == "fp32" else 2
+
+    @property
+    def slab_bytes(self) -> int:
+        """LDS bytes of a staged slab."""
+        return self.N * self.act_bytes * self.slab
+
+    @property
+    def window(self) -> int | None:
+        """K elements of a window: whole trips of all waves that share K, as many as fit, at least one."""
+        if self.STAGING != "window":
+            return None
+        trip = self.UNRL * self.K_WAVES
+        wanted = min(_WINDOW_BYTES * ceil_div(self.N, 8), self.facts.lds_per_group // 2)
+        return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
+
+    @property
+    def exchange_bytes(self) -> int:
+        """LDS in which the waves' sums meet, twice."""
+        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
+
+    @property
+    def table_bytes(self) -> int:
+        """LDS of the table of pairs and of the table of nested absmax."""
+        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES + 4 * 16  # and the 16 numbers
+        return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
+
+    @property
+    def static_lds(self) -> int:
+        """LDS bytes known at compile time."""
+        return self.exchange_bytes + self.table_bytes
+
+    # ---- registers of a lane: estimates on the large side
+
+    @property
+    def from_memory(self) -> bool:
+        """Whether a lane loads activations from memory beside the weights."""
+        return self.STAGING == "global"
+
+    @property
+    def act_vgprs(self) -> int:
+        """Registers for activations: of a trip where they come from memory, else of a word and the next one, and a lane's share of a wave's own."""
+        word = 2 * self.act_bytes * self.column_tiles
+        fetched = self.UNRL * self.words * self.N * self.k_lanes if self.STAGING == "wave" else 0
+        return word * (self.words * self.UNRL if self.from_memory else 2) + 4 * ceil_div(fetched, self.facts.wave)
+
+    @property
+    def scale_vgprs(self) -> int:
+        """Registers for absmax of a trip, and for finding it."""
+        kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2
+        return self.UNRL * self.row_tiles * kept * (2 if self.NESTED else 1)
+
+    @property
+    def decode_vgprs(self) -> int:
+        """Registers for decoded pairs and what making them takes."""
+        return (4 * self.act_bytes + 4) * self.rows_of_lane * self.row_tiles
+
+    @property
+    def addresses_of_row(self) -> int:
+        """Scalar registers for a row's addresses, where lanes work on one row."""
+        return 3
+
+    # ---- the table, for the template
+
+    @property
+    def code(self) -> Code:
+        """What the codes stand for."""
+        return "fp4" if self.FP4 else "nf4"
+
+    @property
+    def table(self) -> tuple[int, ...]:
+        """What the 16 codes stand for, as patterns of dtype."""
+        return table_bits(self.code, self.dtype)
+
+    @property
+    def planes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """The same as tables of the low and the high byte for the target's byte permute, four words each."""
+        planes = (
+            plain_planes if self.facts.vendor == "nvidia" or self.code == "fp4" else xor_planes
+        )  # fp4: bit 3 is the sign
+        return planes(self.code, self.dtype)
+
+    @property
+    def descale(self) -> int:
+        """1 / SCALE as a pattern of fp32."""
+        return fp32_bits(1 / SCALES[self.code, self.dtype])
+
+    # ---- rules
+
+    @rule
+    def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
+        if self.WvPrGrp % self.K_WAVES == 0:
+            return None
+        return Problem(
+            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
+        )
+
+    @rule
+    def lanes_keep_few_rows(self, arch: ArchFacts) -> Problem | None:
+        if self.matrix or self.N <= _SIMT_ROWS:
+            return None
+        found = f"{self.N} rows of {self.dtype} on {arch.name}, where each lane keeps the sums of all"
+        return Problem(("N",), found, f"at most {_SIMT_ROWS}", f"N = {_SIMT_ROWS}, in passes")
+
+    @rule
+    def table_is_placed(self, arch: ArchFacts) -> Problem | None:
+        if self.TABLE == "lds":
+            allowed = "a number of copies" if self.COPIES is None else None
+        elif self.dtype == "fp32":
+            return Problem(("TABLE",), "perm with fp32", "lds: permutes would take four planes of bytes", "TABLE = lds")
+        else:
+            allowed = None if self.COPIES is None else "none: registers hold the table"
+        if allowed is None:
+            return None
+        found = f"{self.COPIES} with TABLE {self.TABLE}"
+        return Problem(("COPIES", "TABLE"), found, allowed, "COPIES = 1 with TABLE lds")
+
+    @rule
+    def walk_is_whole(self, arch: ArchFacts) -> Problem | None:
+        if self.SKEW is None or self.STAGING != "window":
+            return None
+        return Problem(
+            ("SKEW", "STAGING"), f"SKEW {self.SKEW} with a window", "a walk over all of K at once", "STAGING = lds"
+        )
+
+    @rule
+    def lanes_share_activations(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "wave" or self.matrix:
+            return None
+        found = f"wave, where every lane multiplies a part of K of its own in {self.dtype} on {arch.name}"
+        return Problem(("STAGING",), found, "lds, window or global", "STAGING = global")
+
+    @rule
+    def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
+        least = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE))
+        if self.static_lds <= arch.static_lds and least <= arch.lds_per_group:
+            return None
+        what = (
+            f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums and {self.table_bytes} for tables"
+        )
+        return Problem(
+            ("COPIES", "N", "WvPrGrp", "YTILE"),
+            what,
+            f"at most {arch.static_lds} on {arch.name}, {arch.lds_per_group} with activations",
+            "lower COPIES or WvPrGrp",
+        )
+
+    # ---- launch
+
+    @property
+    def args(self) -> tuple[Arg, ...]:
+        """Kernel arguments in launch order.
+
+        absmax is that of the blocks, or with NESTED that of 256 blocks each; block_shift is log2(blocksize / GROUP_SIZE); act_stride and
+        bias_stride in elements, bias_stride 0 for a bias of [M].
+        """
+        return _ARGS
+
+    @property
+    def persistent(self) -> bool:
+        """Whether groups walk over several tiles: where they stage activations or fill a table first."""
+        return self.STAGING == "lds" or self.TABLE == "lds"
+
+    @property
+    def groups_per_cu(self) -> int:
+        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
+
+    @property
+    def grid_rule(self) -> str:
+        return f"{super().grid_rule}; as often as {self.N} activation rows go into all, rounded up"
+
+    @property
+    def grid_expr(self) -> str:
+        return f"{super().grid_expr} * ceil_div(N, {self.N})"
+
+    def launch(self, shape: GemmShape, cu: int) -> Launch:
+        one = super().launch(shape, cu)
+        return replace(one, grid=(one.grid[0] * ceil_div(shape.N, self.N), 1, 1))
+
+    @property
+    def lds_expr(self) -> str:
+        """Bytes of dynamic LDS as an expression of M, N and K."""
+        return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if self.STAGING == "lds" else str(self._staged_bytes)
+
+    def dynamic_lds(self, shape: GemmShape) -> int:
+        return ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes
+
+    @property
+    def _staged_bytes(self) -> int:
+        """Dynamic LDS that does not depend on K: a window, or a trip of each wave."""
+        if self.window is not None:
+            return self.window // self.slab * self.slab_bytes
+        return self.WvPrGrp * self.UNRL * self.slab_bytes if self.STAGING == "wave" else 0
+
+    def lds_bytes(self, shape: GemmShape) -> int:
+        return self.static_lds + self.dynamic_lds(shape)
+
+    def fits(self, shape: GemmShape) -> Problem | None:
+        """Why this kernel cannot do this shape, or None."""
+        if shape.N not in self.row_counts():
+            return Problem(("N",), str(shape.N), f"1 to {ROWS[-1]}")
+        if shape.M * shape.K // self.GROUP_SIZE >= 1 << 30:
+            return Problem(("M", "K"), f"{shape.M} x {shape.K}", f"fewer than 2^30 groups of {self.GROUP_SIZE}")
+        return super().fits(replace(shape, N=self.N))
+
+    def trait_problem(self, shape: GemmShape) -> Problem | None:
+        """A kernel multiplies absmax as often as its GROUP_SIZE asks; longer blocks are several groups.
+
+        A plain GemmShape has what the kernel is for.
+        """
+        if not isinstance(shape, Code4Shape):
+            return None
+        if shape.GROUP_SIZE % self.GROUP_SIZE:
+            return Problem(
+                ("GROUP_SIZE",), str(shape.GROUP_SIZE), f"a multiple of {self.GROUP_SIZE}, fixed in {self.name}"
+            )
+        return super().trait_problem(replace(shape, GROUP_SIZE=self.GROUP_SIZE))
+
+    def additions(self, shape: GemmShape) -> int:
+        group = self.A_CHUNK * (
+            self.k_lanes // self.groups_of_slab if self.matrix else 1
+        )  # of one sum before its absmax
+        slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
+        lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
+        factors = 4  # absmax (nested: product and offset), its product with the sum, 1 / SCALE and the product with it
+        return group + factors + slabs + lanes + self.K_WAVES * self.groups_of_slab + 1
+
+    # ---- what the machine code should show
+
+    @property
+    def multiply_pattern(self) -> str:
+        """Mnemonics (regular expression) that multiply weights with activations."""
+        if self.dtype == "fp32":
+            return r"FFMA" if self.facts.vendor == "nvidia" else r"v_(dual_|pk_)?(fma|fmac)_f32"
+        if self.facts.vendor == "nvidia":
+            return r"HMMA"
+        return r"v_mfma_f32_16x16x(16|32)" if self.matrix else r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
+
+    @property
+    def macs_per_step(self) -> int:
+        """Useful multiply-adds of one lane in one trip of the main loop."""
+        return self.A_CHUNK * self.UNRL * self.YTILE * self.N // self.lane_rows * self.rows_of_lane
+
+    @property
+    def multiplies_per_step(self) -> int:
+        """How many multiplying instructions one trip holds."""
+        if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
+            per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
+            return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
+        if self.dtype == "fp32":  # and the products with absmax, which are fp32 too
+            return self.macs_per_step + self.UNRL * self.YTILE * self.N
+        return self.macs_per_step // 2

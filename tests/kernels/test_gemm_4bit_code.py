@@ -1,0 +1,133 @@
+"""What the machine code of gemm_4bit promises, beside bitsandbytes' kernel (peers_gemm_4bit.csv)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from kgen.spec.gemm_4bit import Gemm4BitSpec
+from tests.kernels.built import AMD, Built, all_specs, of_family
+
+RDNA, CDNA = ("gfx1151", "gfx1100", "gfx1201"), ("gfx942", "gfx950")
+ONE_ROW = dict.fromkeys(RDNA, 4.0) | dict.fromkeys(CDNA, 6.0)  # loop instructions per lane-MAC, 16-bit
+EIGHT_ROWS = 1.7
+pytestmark = pytest.mark.hipcc
+
+
+def peers(arch: str) -> dict[int, dict[str, str]]:
+    """The rows of peers_gemm_4bit.csv by N."""
+    lines = (Path(__file__).parent / "peers_gemm_4bit.csv").read_text().splitlines()
+    table = csv.DictReader(line for line in lines if not line.startswith("#"))
+    return {int(row["N"]): row for row in table if row["arch"] == arch}
+
+
+def everything(arch: str) -> dict[str, Gemm4BitSpec]:
+    """Default kernels and parameters."""
+    return {name: spec for name, spec in all_specs(arch).items() if isinstance(spec, Gemm4BitSpec)}
+
+
+def per_lane_mac(kernels: Built, name: str, spec: Gemm4BitSpec) -> float:
+    """Loop instructions for each multiply-add of a lane, by the trip that the loop is; CDNA's packed fp32 multiplies count two each."""
+    loop = kernels.isa(name).loop
+    assert loop is not None, f"{name}: no hot loop"
+    return loop.instructions / spec.macs_per_step
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_the_loop_of_16_bit_kernels_is_exactly_one_trip(arch, built):
+    kernels = built(arch)
+    for name, spec in everything(arch).items():
+        if spec.dtype != "fp32":
+            loop = kernels.isa(name).loop
+            assert loop is not None, name
+            assert loop.exact, f"{name}: {loop.multiplies} multiplies are no whole number of trips"
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_one_row_takes_few_instructions(arch, built):
+    found = {
+        name: per_lane_mac(built(arch), name, spec)
+        for name, spec in of_family(Gemm4BitSpec, arch).items()
+        if (spec.N, spec.GROUP_SIZE) == (1, 64)
+    }
+    assert len(found) >= 6
+    assert not {name: value for name, value in found.items() if value > ONE_ROW[arch]}
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_eight_rows_take_fewer_for_each(arch, built):
+    found = {
+        name: per_lane_mac(built(arch), name, spec)
+        for name, spec in of_family(Gemm4BitSpec, arch).items()
+        if spec.N == 8 and spec.dtype != "fp32"
+    }
+    assert len(found) >= 8
+    assert not {name: value for name, value in found.items() if value > EIGHT_ROWS}
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_every_default_kernel_is_below_the_peer_for_the_same_rows(arch, built):
+    kernels, theirs, long = built(arch), peers(arch), []
+    for name, spec in of_family(Gemm4BitSpec, arch).items():
+        row = theirs.get(spec.N)
+        if row and per_lane_mac(kernels, name, spec) >= float(row[spec.dtype]):
+            long.append(
+                f"{name}: {per_lane_mac(kernels, name, spec):.2f} instructions per lane-MAC, the peer {row[spec.dtype]}"
+            )
+    assert not long, "\n".join(long)
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_nothing_spills(arch, built):
+    entries = built(arch).manifest.entries
+    for name, spec in everything(arch).items():
+        entry = entries[name]
+        assert (entry.scratch_bytes, entry.vgpr_spills, entry.sgpr_spills) == (0, 0, 0), name
+        assert entry.lds_bytes == spec.static_lds, name
+
+
+@pytest.mark.parametrize("arch", RDNA)
+def test_a_code_costs_permutes_and_no_memory(arch, built):
+    """NF4: for four codes two permutes of each byte plane, two of halves together; FP4 one of each plane that is not zero. No LDS but activations."""
+    kernels = built(arch)
+    for name, spec in of_family(Gemm4BitSpec, arch).items():
+        if spec.TABLE != "perm" or spec.STAGING == "global":
+            continue
+        loop = kernels.isa(name).loop
+        codes = spec.A_CHUNK * spec.UNRL * spec.YTILE
+        planes = (1 if spec.dtype == "fp16" else 2) if spec.FP4 else 4
+        assert loop.opcodes["v_perm_b32"] == codes // 4 * (planes + 2), name
+        reads = sum(count for opcode, count in loop.opcodes.items() if opcode.startswith("ds_load"))
+        nested = spec.UNRL * spec.YTILE if spec.NESTED else 0
+        assert reads <= spec.A_CHUNK // 8 * spec.UNRL * spec.N + nested, name
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_a_table_in_lds_is_read_once_for_two_codes(arch, built):
+    kernels = built(arch)
+    for name, spec in everything(arch).items():
+        if spec.TABLE == "lds" and spec.dtype != "fp32":
+            loop = kernels.isa(name).loop
+            pairs = spec.A_CHUNK * spec.UNRL * spec.YTILE // spec.lane_rows // 2
+            reads = sum(
+                count
+                for opcode, count in loop.opcodes.items()
+                if opcode in ("ds_load_b32", "ds_read_b32", "ds_read2_b32", "ds_load_2addr_b32")
+            )
+            assert reads <= pairs, name
+
+
+@pytest.mark.parametrize("arch", AMD)
+def test_codes_are_loaded_sixteen_bytes_at_a_time_by_default(arch, built):
+    for name, spec in of_family(Gemm4BitSpec, arch).items():
+        if spec.A_CHUNK == 32:
+            loads = {kind for kind in built(arch).isa(name).loop.categories if kind.startswith("global_load")}
+            assert "global_load_b128" in loads, name
+
+
+@pytest.mark.parametrize("arch", [*AMD, "sm_90"])
+def test_there_are_default_kernels_for_every_type_and_code(arch):
+    covered = {(spec.dtype, spec.FP4, spec.NESTED) for spec in of_family(Gemm4BitSpec, arch).values()}
+    assert covered == {(d, f, n) for d in ("bf16", "fp16", "fp32") for f in (False, True) for n in (False, True)}

@@ -1,0 +1,110 @@
+"""gemm_4bit: names, rules, sizes, passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kgen.errors import SpecError
+from kgen.spec.arch import ARCHES
+from kgen.spec.gemm_4bit import BLOCKSIZES, ROWS, Gemm4BitSpec
+from kgen.spec.problem import Code4Shape, GemmShape
+from kgen.spec.registry import spec_from_name
+from kgen.spec.sets import load_set
+
+PLAIN: dict[str, Any] = {"arch": "gfx1151", "dtype": "bf16", "N": 8, "THRDS": 32}
+MATRIX = PLAIN | {"arch": "gfx942", "THRDS": 64, "YTILE": 16, "WvPrGrp": 8}
+SINGLE = PLAIN | {"dtype": "fp32", "N": 1, "TABLE": "lds", "COPIES": 1}
+
+specs = st.builds(
+    lambda arch, **values: Gemm4BitSpec(arch=arch, THRDS=ARCHES[arch].wave, **values),
+    arch=st.sampled_from(sorted(ARCHES)),
+    dtype=st.sampled_from(("bf16", "fp16", "fp32")),
+    N=st.sampled_from(ROWS),
+    YTILE=st.sampled_from((1, 2, 16)),
+    WvPrGrp=st.sampled_from((1, 4, 16)),
+    K_WAVES=st.sampled_from((1, 4)),
+    A_CHUNK=st.sampled_from((8, 16, 32)),
+    UNRL=st.sampled_from((1, 2)),
+    GROUP_SIZE=st.sampled_from((32, 64, 128)),
+    FP4=st.booleans(),
+    NESTED=st.booleans(),
+    TABLE=st.sampled_from(("perm", "lds")),
+    COPIES=st.sampled_from((None, 1, 8)),
+    STAGING=st.sampled_from(("lds", "window", "global", "wave")),
+    SKEW=st.sampled_from((None, 1)),
+)
+
+
+@given(specs)
+def test_a_name_parses_back(spec):
+    if spec.problems():
+        with pytest.raises(SpecError):
+            Gemm4BitSpec.from_name(spec.name, spec.arch)
+    else:
+        assert spec_from_name(spec.name, spec.arch) == spec
+
+
+def test_the_parameters_set_holds_every_value_of_every_parameter_somewhere():
+    every = [spec for arch in ARCHES for spec in load_set("parameters", [arch], families=["gemm_4bit"])]
+    for field in Gemm4BitSpec.parameters():
+        extra = Gemm4BitSpec.model_fields[field].json_schema_extra
+        wanted = set(extra["among"]) if isinstance(extra, dict) and extra.get("among") else {False, True}
+        left = {"K_WAVES": {32}, "UNRL": {8}, "GrpsPerCU": {3, 6, 8}}.get(field, set())  # more of the same
+        if field not in ("WvPrGrp", "SKEW"):
+            assert wanted - left <= {getattr(spec, field) for spec in every}, field
+
+
+@pytest.mark.parametrize(
+    ("values", "fields"),
+    [
+        (PLAIN | {"N": 16}, {"N"}),
+        (PLAIN | {"COPIES": 4}, {"COPIES", "TABLE"}),
+        (PLAIN | {"TABLE": "lds"}, {"COPIES", "TABLE"}),
+        (SINGLE | {"TABLE": "perm", "COPIES": None}, {"TABLE"}),
+        (PLAIN | {"STAGING": "window", "SKEW": 1}, {"SKEW", "STAGING"}),
+        (PLAIN | {"STAGING": "wave"}, {"STAGING"}),
+        (MATRIX | {"YTILE": 8}, {"YTILE"}),
+        (MATRIX | {"K_WAVES": 16}, {"K_WAVES", "WvPrGrp"}),
+    ],
+)
+def test_rules_name_their_fields(values, fields):
+    found = {field for problem in Gemm4BitSpec.problems_of(values) for field in problem.fields}
+    assert fields <= found
+
+
+def test_more_rows_than_a_pass_holds_take_more_groups():
+    spec = Gemm4BitSpec.checked(PLAIN | {"STAGING": "window"})
+    one, three = (spec.launch(GemmShape(4096, n, 4096), cu=20).grid[0] for n in (8, 17))
+    assert three == 3 * one
+    assert spec.fits(GemmShape(64, 64, 256)) is None
+    assert spec.fits(GemmShape(64, 65, 256)).fields == ("N",)
+
+
+@pytest.mark.parametrize("group", [32, 64, 128])
+def test_a_kernel_takes_blocks_of_whole_groups(group):
+    spec = Gemm4BitSpec.checked(PLAIN | {"GROUP_SIZE": group})
+    for block in BLOCKSIZES:
+        shape = Code4Shape(64, 1, 4096, min(block, 128))
+        assert (spec.fits(shape) is None) == (block % group == 0)
+    assert spec.fits(Code4Shape(64, 1, 4096 + group // 2, 128)).fields == ("K",)
+
+
+def test_a_kernel_is_for_one_code_and_one_kind_of_absmax():
+    spec = Gemm4BitSpec.checked(PLAIN)
+    assert spec.fits(Code4Shape(64, 1, 256, 64, FP4=True)).fields == ("FP4",)
+    assert spec.fits(Code4Shape(64, 1, 256, 64, NESTED=True)).fields == ("NESTED",)
+
+
+def test_blocks_are_counted_in_30_bits():
+    spec = Gemm4BitSpec.checked(PLAIN | {"STAGING": "window"})
+    assert spec.fits(GemmShape(1 << 20, 1, 1 << 16)).fields == ("M", "K")
+    assert spec.fits(GemmShape(1 << 20, 1, (1 << 16) - 64)) is None
+
+
+def test_dtypes_are_the_familys():
+    assert Gemm4BitSpec.dtypes() == ("bf16", "fp16", "fp32")
+    assert spec_from_name("llmm1_bf16_THRDS32_ROWS_PER_BLOCK4_WvPrGrp4_UNRL2", "gfx1151").dtypes() == ("bf16", "fp16")
