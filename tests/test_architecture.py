@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "integrations": {"errors", "ops"},
     "verify": _BASE | {"build", "emu", "runtime"},
     "bench": _BASE | {"render", "binary", "toolchain", "build", "dispatch", "runtime", "ops", "verify"},
+    "sweep": _BASE | {"render", "binary", "build", "dispatch", "emu", "runtime", "ops", "verify", "bench"},
     "demo": _BASE | {"build", "dispatch", "emu", "runtime", "ops", "verify"},
     "cli": {"*"},
     "__main__": {"cli"},

@@ -75,18 +75,16 @@ def mark_twins(entries: Iterable[KernelEntry]) -> list[KernelEntry]:
     for entry in sorted(entries, key=lambda entry: entry.name):
         twin = None
         if entry.built:
-            likeness = (
-                entry.code_digest,
-                entry.vgpr,
-                entry.lds_bytes,
-                entry.scratch_bytes,
-                entry.block,
-                entry.grid.expr,
-            )
-            owner = first.setdefault((*likeness, entry.lds_expr), entry.name)
+            owner = first.setdefault(likeness(entry), entry.name)
             twin = owner if owner != entry.name else None
         out.append(entry if entry.twin_of == twin else entry.model_copy(update={"twin_of": twin}))
     return out
+
+
+def likeness(entry: KernelEntry) -> tuple[Any, ...]:
+    """What two built kernels have in common when they do the same in the same time: instructions, resources and launch."""
+    code = (entry.code_digest, entry.vgpr, entry.lds_bytes, entry.scratch_bytes)
+    return (*code, entry.block, entry.grid.expr, entry.lds_expr)
 
 
 def _said_by_spec(variant: Variant) -> dict[str, Any]:

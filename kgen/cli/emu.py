@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import runpy
 import sys
-import traceback
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kgen import settings
 from kgen.cli.options import command_group
+from kgen.cli.program import ProgramEnd, run_program, runner_of
 from kgen.cli.targets import arches_of
-from kgen.errors import KgenError, Problem, SpecError
 
 if TYPE_CHECKING:
     from kgen.emu.watch import EmulationLog
 
 app = command_group("Run a Python program whose hip-python finds emulated AMD GPUs.")
-
-
-class ProgramEnd(SystemExit):
-    """The program's own exit code, to be handed on as it is."""
-
-    of_program = True
 
 
 @app.command("emu", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -55,46 +45,13 @@ def emu(
 
     wanted = targets()
     os.environ[settings.EMU_ARCH.name] = ",".join(wanted)  # kgen itself, and the program's own processes, see it too
-    runner = _runner(program)
+    runner = runner_of(program)
     install(wanted)
     with emulation(Options(races=races)) as log:
-        code = _run(runner)
+        code = run_program(runner)
     if counts:
         _print_counts(log)
     raise ProgramEnd(code)
-
-
-def _runner(program: list[str]) -> Any:
-    """A call that runs the program as `python` would; sys.argv and sys.path are set for it."""
-    if program and program[0] == "-m" and len(program) > 1:
-        sys.argv = program[1:]
-        sys.path.insert(0, str(Path.cwd()))
-        return lambda: runpy.run_module(program[1], run_name="__main__", alter_sys=True)
-    if not program or not Path(program[0]).is_file():
-        given = repr(program[0]) if program else "nothing"
-        raise SpecError("no program to run", [Problem(("PROGRAM",), given, "a Python file, or -m MODULE")])
-    sys.argv = list(program)
-    sys.path.insert(0, str(Path(program[0]).resolve().parent))
-    return lambda: runpy.run_path(program[0], run_name="__main__")
-
-
-def _run(runner: Any) -> int:
-    try:
-        runner()
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        print(end.code, file=sys.stderr)
-        return 1
-    except KgenError:
-        raise
-    except Exception as error:
-        traceback.print_exception(error)
-        return 1
-    finally:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-    return 0
 
 
 def _print_counts(log: EmulationLog) -> None:

@@ -22,7 +22,17 @@ from kgen.errors import KgenError, MissingPieceError
 USAGE_EXIT = 2  # what typer ends with when the words on the command line make no sense; ours is 1
 STOPPED = 130
 DEBUG = "--debug"
-EXTRAS = {"torch": "torch", "numpy": "emu", "tinygrad": "emu", "safetensors": "pack", "hip": "hip", "cuda": "cuda"}
+EXTRAS = {
+    "torch": "torch",
+    "numpy": "emu",
+    "tinygrad": "emu",
+    "safetensors": "pack",
+    "hip": "hip",
+    "cuda": "cuda",
+    "optuna": "sweep",
+    "matplotlib": "sweep",
+    "ray": "ray",
+}
 """Package -> the extra of kgen that brings it."""
 COMMANDS = (
     "build",
@@ -33,6 +43,7 @@ COMMANDS = (
     "check",
     "run",
     "bench",
+    "sweep",
     "emu",
     "doctor",
     "toolchain",

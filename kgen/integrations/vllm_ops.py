@@ -8,8 +8,8 @@
 Sources: the five functions and the names of their arguments (a, b, cu_count, bias, out_dtype, scale_a, scale_b, rows_per_block) are those of
 vllm/_custom_ops.py, "ROCm skinny gemms"; that file passes them on to torch.ops._rocm_C, whose schemas are in csrc/rocm/torch_bindings.cpp
 (there the bias stands before CuCount). Which of a and b is the weight follows from vLLM's callers: model_executor/layers/utils.py for
-wvSplitK, wvSplitKrc and LLMM1, the ROCm scaled-mm kernels for wvSplitKQ, rdna_hybrid_w4a16.py for wvSplitK_int4_g; read at vLLM 0.33.0 and, for
-the schemas, commit 001cd45131.
+wvSplitK, wvSplitKrc and LLMM1, the ROCm scaled-mm kernels for wvSplitKQ, rdna_hybrid_w4a16.py for
+wvSplitK_int4_g; read at vLLM 0.33.0 and, for the schemas, commit 001cd45131.
 
 What is taken is more than vLLM's kernels take, never less: any number of rows (torch answers where no kernel is faster), any K, padded
 rows on both sides. What cannot be raises `OpError` before anything is launched.

@@ -239,7 +239,11 @@ def _stack(
     of = f"{name}_" if name else ""
     weight_name = name or "weight"
     tensors = {weight_name: weight, f"{of}scales": scales, f"{of}zeros": zeros}
-    for key, tensor, dtype in ((weight_name, weight, int32), (f"{of}scales", scales, x.dtype), (f"{of}zeros", zeros, int32)):
+    for key, tensor, dtype in (
+        (weight_name, weight, int32),
+        (f"{of}scales", scales, x.dtype),
+        (f"{of}zeros", zeros, int32),
+    ):
         found.dtype(key, tensor, dtype)
         if tensor is not None and tensor.dim() != 3:
             found.add(f"{key}.shape", shape_words(tensor), "[E, rows, columns]: a stack of experts")
@@ -248,13 +252,24 @@ def _stack(
     E, rows, K = weight.shape[0], weight.shape[1], WORD * weight.shape[2]
     groups = scales.shape[2]
     if E < 1 or rows < halves or rows % halves:
-        allowed = "at least one expert, and an even number of rows: gates and what they gate" if halves == 2 else "at least one expert and row"
+        allowed = (
+            "at least one expert, and an even number of rows: gates and what they gate"
+            if halves == 2
+            else "at least one expert and row"
+        )
         found.add(f"{weight_name}.shape", shape_words(weight), allowed)
     if tuple(scales.shape[:2]) != (E, rows) or groups == 0 or not any(groups * size == K for size in GROUP_SIZES):
         sizes = " or ".join(f"[{E}, {rows}, {K // size}]" for size in GROUP_SIZES if K % size == 0)
-        found.add(f"{of}scales.shape", shape_words(scales), sizes or f"K = {K} has no such groups", "groups of 32, 64 or 128 elements of K")
+        found.add(
+            f"{of}scales.shape",
+            shape_words(scales),
+            sizes or f"K = {K} has no such groups",
+            "groups of 32, 64 or 128 elements of K",
+        )
     elif zeros is not None and tuple(zeros.shape) != (E, ceil_div(rows, 8), groups):
-        found.add(f"{of}zeros.shape", shape_words(zeros), f"[{E}, {ceil_div(rows, 8)}, {groups}]", "eight rows to a word")
+        found.add(
+            f"{of}zeros.shape", shape_words(zeros), f"[{E}, {ceil_div(rows, 8)}, {groups}]", "eight rows to a word"
+        )
     found.done()
     code = _strides(found, weight_name, weight, WEIGHT_STRIDE)
     scale = _strides(found, f"{of}scales", scales, 1)

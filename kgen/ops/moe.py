@@ -132,7 +132,10 @@ def _require_rows(kernel: Kernel, problem: MoeProblem) -> None:
     spec = kernel.spec
     if isinstance(spec, MoeWvSplitKInt4Spec) and spec.ROWS == "contiguous" and not problem.permuted:
         hint = "name a kernel with ROWS scattered in the table: it takes permuted rows too"
-        raise OpError(f"torch.ops.kgen.{UP}: the table's kernel does not read sorted_ids", [Problem(("ROWS",), spec.name, "ROWS scattered", hint)])
+        raise OpError(
+            f"torch.ops.kgen.{UP}: the table's kernel does not read sorted_ids",
+            [Problem(("ROWS",), spec.name, "ROWS scattered", hint)],
+        )
 
 
 def _up_plan(library: Library, kernel: Kernel, problem: MoeProblem, x: Tensor) -> Plan:

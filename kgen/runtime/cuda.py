@@ -9,6 +9,7 @@ the one that torch uses.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -19,9 +20,8 @@ from kgen.runtime.streams import is_capturing, on_device, torch_stream
 from kgen.spec.base import Launch
 
 _END = 0  # CU_LAUNCH_PARAM_END; HIP's is 3
-_PLAIN_LDS = (
-    48 * 1024
-)  # dynamic shared memory beyond this has to be asked for (CUDA C++ programming guide, compute capability 9.0)
+# Dynamic shared memory beyond this has to be asked for (CUDA C++ programming guide, compute capability 9.0).
+_PLAIN_LDS = 48 * 1024
 Answer = TypeVar("Answer")
 
 
@@ -89,10 +89,26 @@ class CudaDriver:
         gx, gy, gz = geometry.grid
         bx, by, bz = geometry.block
         lds = geometry.lds_bytes
+        if geometry.early:
+            return self._bind_early(function, geometry, layout)
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
             pack(mine.data, 0, *values)
             status = launch_kernel(function, gx, gy, gz, bx, by, bz, lds, stream, 0, mine.extra)[0]
+            if status:
+                raise LaunchError(f"{self.device} refused a launch of {geometry}: {_words(self._cuda, status)}")
+
+        return launch
+
+    def _bind_early(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
+        """The same for a kernel that waits by itself for the one before it (programmatic dependent launch), also inside graphs."""
+        launch_kernel, pack = self._cuda.cuLaunchKernelEx, layout.struct.pack_into
+        mine, config = self._buffers.of(layout), _EarlyConfig(self._cuda, geometry)
+
+        def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
+            pack(mine.data, 0, *values)
+            config.of_thread.hStream = stream
+            status = launch_kernel(config.of_thread, function, 0, mine.extra)[0]
             if status:
                 raise LaunchError(f"{self.device} refused a launch of {geometry}: {_words(self._cuda, status)}")
 
@@ -154,6 +170,22 @@ class CudaDriver:
         if answer[0]:
             raise MissingPieceError(f"{what}: {_words(self._cuda, answer[0])}")
         return answer[1]
+
+
+class _EarlyConfig(threading.local):
+    """A launch configuration of each thread's own, since the stream is written into it."""
+
+    def __init__(self, cuda: Any, geometry: Launch):
+        attribute = cuda.CUlaunchAttribute()
+        attribute.id = cuda.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+        value = cuda.CUlaunchAttributeValue()
+        value.programmaticStreamSerializationAllowed = 1
+        attribute.value = value
+        self.of_thread = config = cuda.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = geometry.grid
+        config.blockDimX, config.blockDimY, config.blockDimZ = geometry.block
+        config.sharedMemBytes = geometry.lds_bytes
+        config.attrs, config.numAttrs = [attribute], 1
 
 
 def _words(cuda: Any, status: Any) -> str:

@@ -129,6 +129,11 @@ def present_device() -> Device:
     return _present_driver(None).device
 
 
+def driver_for(arch: str, device: Kind | None = None) -> Driver:
+    """The driver that runs a target, its GPU where there is one; for programs that bring kernels of their own. Raises as `load` does."""
+    return _driver_for(arch_facts(arch).name, device)
+
+
 # ---- which folder
 
 

@@ -61,11 +61,15 @@ def layout_args(*declarations: tuple[str, str]) -> tuple[Arg, ...]:
 
 @dataclass(frozen=True)
 class Launch:
-    """Geometry of one launch: work-groups, work-items per group, bytes of dynamic LDS."""
+    """Geometry of one launch: work-groups, work-items per group, bytes of dynamic LDS.
+
+    early  the kernel itself waits for what runs before it in the stream, so the device may start it before that has ended
+    """
 
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     lds_bytes: int
+    early: bool = False
 
 
 class KernelSpec(BaseModel):

@@ -168,7 +168,8 @@ class MoeSpec(W4Spec):
 
     def launch(self, shape: MoeShape, cu: int) -> Launch:
         """Geometry for a shape that fits, on a device of `cu` CUs."""
-        return Launch(self.grid(shape, cu), self.block, self.dynamic_lds(shape))
+        early = self.facts.vendor == "nvidia"
+        return Launch(self.grid(shape, cu), self.block, self.dynamic_lds(shape), early)
 
     def fits(self, shape: MoeShape) -> Problem | None:
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op and tests all ask here."""

@@ -139,12 +139,11 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     @rule
     def gates_fill_half(self, arch: ArchFacts) -> Problem | None:
-        if not self.paired or self.YTILE % (2 * self.lane_rows) == 0:
+        half = max(2, self.lane_rows)  # a tile of 16 rows holds eight of each
+        if not self.paired or self.YTILE % half == 0:
             return None
-        allowed = (
-            f"a multiple of {2 * self.lane_rows} with SILU on {arch.name}: as many rows of gates as of what they gate"
-        )
-        return Problem(("YTILE", "SILU"), str(self.YTILE), allowed, f"YTILE = {2 * self.lane_rows}")
+        allowed = f"a multiple of {half} with SILU on {arch.name}: as many rows of gates as of what they gate"
+        return Problem(("YTILE", "SILU"), str(self.YTILE), allowed, f"YTILE = {half}")
 
     @rule
     def ranking_has_one_slot(self, arch: ArchFacts) -> Problem | None:

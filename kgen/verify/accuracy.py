@@ -100,7 +100,9 @@ def rounded_operand(depth: int, dtype: Dtype) -> Accumulation:
     """
     eps = FORMATS[dtype].eps
     rms = eps / 12**0.5 * (3 / (8 * math.log(2))) ** 0.5
-    return Accumulation(f"fp32, {depth} additions deep, an operand rounded to {dtype}", depth, 2.0**-23, SIGMAS * rms, eps / 2)
+    return Accumulation(
+        f"fp32, {depth} additions deep, an operand rounded to {dtype}", depth, 2.0**-23, SIGMAS * rms, eps / 2
+    )
 
 
 @dataclass(frozen=True)

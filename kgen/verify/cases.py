@@ -98,7 +98,13 @@ def _quick(spec: LinearSpec) -> list[Case]:
         ),
         Case("one row", spec.shape_of(1, n, whole), "hot", bias="NM", act_pad=spec.piece, bias_pad=3, seed=2),
         Case(
-            "short K", spec.shape_of(rows + 1, n, short), "sparse", bias="NM", weight_pad=2 * spec.piece, bias_pad=1, seed=3
+            "short K",
+            spec.shape_of(rows + 1, n, short),
+            "sparse",
+            bias="NM",
+            weight_pad=2 * spec.piece,
+            bias_pad=1,
+            seed=3,
         ),
         Case("many", spec.shape_of(ceil_div(520, n), n, _largest_k(spec, spec.slab + spec.piece)), cu=1, seed=4),
         Case("zeros", spec.shape_of(rows + rows // 2 + 1, n, short), "zeros", bias="M", seed=5),

@@ -32,12 +32,14 @@ _QUIET = 0.125  # scale of activations whose two products are multiplied, so tha
 class MoeCase(Case):
     """A problem of an expert kernel. skipped: experts of another device, -1; listed: whether the slots come as a list, or in order.
 
-    spare: blocks of the launch behind the filled ones, which only the device knows of.
+    spare: blocks of the launch behind the filled ones, which only the device knows of. routing: seed of the chosen experts; the number of
+    blocks follows from it, so that the data may change by its own seed.
     """
 
     skipped: Skipped = "none"
     listed: bool = True
     spare: int = 0
+    routing: int = 0
 
     @property
     def moe(self) -> MoeShape:
@@ -161,15 +163,15 @@ def _align(ids: Any, experts: int, N: int) -> tuple[list[int], list[int]]:
     return blocks, order
 
 
-def blocks_of(shape: MoeShape, case_seed: int, skipped: Skipped) -> int:
+def blocks_of(shape: MoeShape, routing: int, skipped: Skipped) -> int:
     """How many blocks a case with these numbers has; `shape.blocks` is not looked at."""
-    case = MoeCase("", shape, seed=case_seed, skipped=skipped)
+    case = MoeCase("", shape, routing=routing, skipped=skipped)
     return len(_align(_random_ids(case, _rng(case)), shape.experts, shape.N)[0])
 
 
 def _rng(case: MoeCase) -> np.random.Generator:
     shape = case.moe
-    return np.random.default_rng([case.seed, shape.N, shape.experts, shape.top_k, shape.tokens])
+    return np.random.default_rng([case.routing, shape.N, shape.experts, shape.top_k, shape.tokens])
 
 
 # ---- the first GEMM
@@ -182,10 +184,12 @@ def _up_operands(spec: MoeWvSplitKInt4Spec, case: MoeCase) -> MoeOperands:
     scalars: dict[str, int] = {"top_k": shape.top_k}
     extras: dict[str, Extra] = {}
     if spec.RANK:
-        logits = to_bits(
-            np.rint(2 * routing.standard_normal((shape.tokens, shape.experts)).astype(np.float32)) / 2, dtype
-        )
-        renormalize = case.seed % 2
+        halves = np.rint(2 * routing.standard_normal((shape.tokens, shape.experts)).astype(np.float32)) / 2
+        if case.values == "zeros":
+            signed = np.where(np.arange(shape.experts) % 2, np.float32(0), np.float32(-0.0))
+            halves = np.where(halves > 0, signed, halves)  # the highest are zeros of both signs, which are equal
+        logits = to_bits(halves, dtype)
+        renormalize = case.routing % 2
         ids, weights = top_k_of(from_bits(logits, dtype), shape.top_k, bool(renormalize))
         blocks, order = ids.reshape(-1).tolist(), list(range(shape.slots))
         given["logits"] = logits
@@ -332,12 +336,16 @@ def _shape(spec: MoeSpec, M: int, K: int, experts: int, top_k: int, tokens: int,
     return spec.shape(M, spec.N, _k(spec, K), *traits, experts=experts, top_k=top_k, tokens=tokens, blocks=count)
 
 
-def _listed(words: str, shape: MoeShape, **more: Any) -> MoeCase:
+def _case(words: str, shape: MoeShape, seed: int, **more: Any) -> MoeCase:
+    """A case whose routing is that of its seed."""
+    return MoeCase(words, shape, seed=seed, routing=seed, **more)
+
+
+def _listed(words: str, shape: MoeShape, seed: int, **more: Any) -> MoeCase:
     """A case whose blocks are counted; `spare` ones come on top."""
-    case = MoeCase(words, shape, **more)
-    count = shape.slots if not case.listed else blocks_of(shape, case.seed, case.skipped)
-    counted = replace(shape, blocks=count + case.spare)
-    return MoeCase(words, counted, **more)
+    case = _case(words, shape, seed, **more)
+    count = shape.slots if not case.listed else blocks_of(shape, case.routing, case.skipped)
+    return replace(case, shape=replace(shape, blocks=count + case.spare))
 
 
 def _listed_cases(spec: MoeWvSplitKInt4Spec) -> list[MoeCase]:
@@ -365,6 +373,8 @@ def _listed_cases(spec: MoeWvSplitKInt4Spec) -> list[MoeCase]:
         _listed("zeros", _shape(spec, rows + 1, group, 3, 2, 2), values="zeros", seed=6, skipped="some"),
         _listed("NaN", _shape(spec, max(1, rows - 1), inside, 3, 1, 2), values="nan", seed=7),
     ]
+    if spec.persistent:  # groups that come to other rows, and back to the same ones
+        out.append(_listed("other rows", _shape(spec, rows, spec.slab, 6, 2, 29), cu=1, seed=9, skipped="some"))
     if spec.N == 1 and spec.ROWS == "scattered":
         out.append(
             _listed("in order", _shape(spec, rows + 1, spec.step, 5, 3, 2), seed=8, listed=False, skipped="some")
@@ -376,15 +386,13 @@ def _ranked_cases(spec: MoeWvSplitKInt4Spec) -> list[MoeCase]:
     rows, group = spec.rows_per_group, spec.GROUP_SIZE
     inside = spec.step * spec.K_WAVES + spec.step // 2 + group
     return [
-        MoeCase(
-            "ranked", _shape(spec, 2 * rows + rows // 2 + 1, inside, 5, 3, 2), weight_pad=group, act_pad=24, seed=1
-        ),
-        MoeCase("one row", _shape(spec, 1, 2 * spec.step, 1, 1, 1), values="hot", seed=2),
-        MoeCase("128 experts", _shape(spec, rows + 1, group, 128, 8, 2), values="sparse", weight_pad=2 * group, seed=3),
-        MoeCase("256 experts", _shape(spec, rows, group, 256, 32, 1), seed=4),
-        MoeCase("many", _shape(spec, ceil_div(130, rows) * rows, spec.slab + group, 4, 4, 1), seed=5),
-        MoeCase("zeros", _shape(spec, rows + 1, group, 9, 2, 2), values="zeros", seed=6),
-        MoeCase("NaN", _shape(spec, max(1, rows - 1), inside, 33, 2, 2), values="nan", seed=7),
+        _case("ranked", _shape(spec, 2 * rows + rows // 2 + 1, inside, 5, 3, 2), weight_pad=group, act_pad=24, seed=1),
+        _case("one row", _shape(spec, 1, 2 * spec.step, 1, 1, 1), values="hot", seed=2),
+        _case("128 experts", _shape(spec, rows + 1, group, 128, 8, 2), values="sparse", weight_pad=2 * group, seed=3),
+        _case("256 experts", _shape(spec, rows, group, 256, 32, 1), seed=4),
+        _case("many", _shape(spec, ceil_div(130, rows) * rows, spec.slab + group, 4, 4, 1), seed=5),
+        _case("zeros", _shape(spec, rows + 1, group, 9, 2, 2), values="zeros", seed=6),
+        _case("NaN", _shape(spec, max(1, rows - 1), inside, 33, 2, 2), values="nan", seed=7),
     ]
 
 
@@ -392,7 +400,7 @@ def _down_cases(spec: MoeDownReduceSpec) -> list[MoeCase]:
     rows, group = spec.rows_per_group, spec.GROUP_SIZE
     inside = spec.step + spec.step // 2 + group
     return [
-        MoeCase(
+        _case(
             "walk",
             _shape(spec, rows * (spec.groups_per_cu + 1) + rows // 2 + 1, inside, 4, 3, 2),
             weight_pad=group,
@@ -401,12 +409,12 @@ def _down_cases(spec: MoeDownReduceSpec) -> list[MoeCase]:
             seed=1,
             skipped="some",
         ),
-        MoeCase("one row", _shape(spec, 1, 2 * spec.step, 2, 2, 1), values="hot", act_pad=8, seed=2),
-        MoeCase("short K", _shape(spec, rows + 1, group, 9, 8, 2), values="sparse", weight_pad=2 * group, seed=3),
-        MoeCase("all skipped", _shape(spec, rows + 1, group, 3, 2, 2), seed=4, skipped="all"),
-        MoeCase("many", _shape(spec, 520, spec.slab, 3, 2, 1), cu=1, seed=5),
-        MoeCase("zeros", _shape(spec, rows + 1, group, 3, 2, 2), values="zeros", seed=6),
-        MoeCase("NaN", _shape(spec, max(1, rows - 1), inside, 3, 2, 2), values="nan", seed=7),
+        _case("one row", _shape(spec, 1, 2 * spec.step, 2, 2, 1), values="hot", act_pad=8, seed=2),
+        _case("short K", _shape(spec, rows + 1, group, 9, 8, 2), values="sparse", weight_pad=2 * group, seed=3),
+        _case("all skipped", _shape(spec, rows + 1, group, 3, 2, 2), seed=4, skipped="all"),
+        _case("many", _shape(spec, 520, spec.slab, 3, 2, 1), cu=1, seed=5),
+        _case("zeros", _shape(spec, rows + 1, group, 3, 2, 2), values="zeros", seed=6),
+        _case("NaN", _shape(spec, max(1, rows - 1), inside, 3, 2, 2), values="nan", seed=7),
     ]
 
 
@@ -422,4 +430,4 @@ def _sized(spec: MoeSpec, like: MoeCase, number: int) -> MoeCase:
     )
     if isinstance(spec, MoeWvSplitKInt4Spec) and not spec.RANK:
         return _listed("size", shape, skipped=("none", "some")[number % 2], spare=number % 3, **more)
-    return MoeCase("size", shape, **more)
+    return _case("size", shape, **more)

@@ -49,7 +49,9 @@ def layer(dtype: torch.dtype) -> tuple[Tensor, Tensor, Stack, Stack]:
     make = torch.Generator().manual_seed(1)
     x = torch.randn(1, HIDDEN, generator=make).to(dtype)
     router = (0.05 * torch.randn(E, HIDDEN, generator=make)).to(dtype)
-    near = route((x.double() @ router.double().T).to(dtype), TOP_K + 2)[0][0].tolist()  # two more, should a logit round the other way
+    near = route((x.double() @ router.double().T).to(dtype), TOP_K + 2)[0][
+        0
+    ].tolist()  # two more, should a logit round the other way
     return x, router, experts(2 * INNER, HIDDEN, near, dtype), experts(HIDDEN, INNER, near, dtype)
 
 
@@ -86,7 +88,7 @@ def test_a_layer_of_qwen3_30b_a3b_is_right_in_three_launches(library: Library, n
 
 def test_one_launch_moves_less_than_a_chain_of_two(library: Library) -> None:
     """The chain: the second GEMM slot by slot, then a weighted sum that reads all slots and writes the output, counted at its least."""
-    x, router, w13, w2 = layer(torch.bfloat16)
+    x, router, _, w2 = layer(torch.bfloat16)
     ids, weights = route(torch.ops.kgen.wvsplitk(x, router), TOP_K)
     inner = torch.randn(TOP_K, INNER).to(torch.bfloat16)
     moved = {}

@@ -75,7 +75,11 @@ def test_codes_are_loaded_sixteen_bytes_at_a_time(arch, built):
     for name, spec in of_family(WvSplitKInt4Spec, arch).items():
         loads = {kind: count for kind, count in kernels.isa(name).loop.categories.items() if "global_load" in kind}
         wide = loads.get("global_load_b128", 0)
-        narrow = loads.keys() - {"global_load_b128", "global_load_small", "global_load_b32"}  # scales, words of zero points
+        narrow = loads.keys() - {
+            "global_load_b128",
+            "global_load_small",
+            "global_load_b32",
+        }  # scales, words of zero points
         codes = spec.UNRL * spec.row_tiles * spec.rows_of_lane
         if wide < codes or narrow:
             wrong.append(f"{name}: {loads}, {codes} loads of codes")

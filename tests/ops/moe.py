@@ -103,14 +103,18 @@ class Weights:
         return self.weight, self.scales, self.zeros
 
 
-def stack(E: int, rows: int, K: int, group: int = 128, zeros: bool = False, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> Weights:
+def stack(
+    E: int, rows: int, K: int, group: int = 128, zeros: bool = False, dtype: torch.dtype = torch.bfloat16, seed: int = 0
+) -> Weights:
     """Random experts."""
     make = torch.Generator().manual_seed(seed)
     low, high = -(1 << 31), 1 << 31
     weight = torch.randint(low, high, (E, rows, K // 8), dtype=torch.int64, generator=make).int()
     scales = (0.02 * (0.5 + torch.rand(E, rows, K // group, generator=make))).to(dtype)
     shape = (E, -(-rows // 8), K // group)
-    return Weights(weight, scales, torch.randint(low, high, shape, dtype=torch.int64, generator=make).int() if zeros else None)
+    return Weights(
+        weight, scales, torch.randint(low, high, shape, dtype=torch.int64, generator=make).int() if zeros else None
+    )
 
 
 def assert_up(out: Tensor, x: Tensor, weights: Weights, *lists: Tensor | None, **how: Any) -> None:

@@ -102,7 +102,9 @@ def test_padded_rows_and_experts_change_no_bit(library: Library) -> None:
     wide, weights = rows(4, 264), stack(3, 12, 512)
     x, weight, scales = wide[:, :256], weights.weight[:, :8, :32], weights.scales[:, :8, :2]
     out = ops.moe_down_reduce(x, weight, scales, None, ids, topk_weights)
-    assert torch.equal(out, ops.moe_down_reduce(x.contiguous(), weight.contiguous(), scales.contiguous(), None, ids, topk_weights))
+    assert torch.equal(
+        out, ops.moe_down_reduce(x.contiguous(), weight.contiguous(), scales.contiguous(), None, ids, topk_weights)
+    )
     first = ops.moe_wvsplitk_int4(x[:2], weight, scales, None, ids.reshape(-1), top_k=2)
     dense = (x[:2].contiguous(), weight.contiguous(), scales.contiguous(), None)
     assert torch.equal(first, ops.moe_wvsplitk_int4(*dense, ids.reshape(-1), top_k=2))
@@ -120,7 +122,10 @@ def test_what_the_table_gives_to_torch_is_torch(library: Library) -> None:
 
 
 def layer(E: int = 9, hidden: int = 256, inner: int = 128, dtype: torch.dtype = BF16, **how: Any) -> tuple[Any, ...]:
-    w13, w2 = stack(E, 2 * inner, hidden, dtype=dtype, seed=3, **how), stack(E, hidden, inner, dtype=dtype, seed=4, **how)
+    w13, w2 = (
+        stack(E, 2 * inner, hidden, dtype=dtype, seed=3, **how),
+        stack(E, hidden, inner, dtype=dtype, seed=4, **how),
+    )
     return rows(E, hidden, dtype, seed=5), w13, w2
 
 

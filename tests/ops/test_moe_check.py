@@ -36,7 +36,9 @@ def down(**change: Any) -> dict[str, Any]:
 def layer(**change: Any) -> dict[str, Any]:
     w13, w2 = stack(4, 64, 256, 32), stack(4, 256, 32, 32)
     good = dict(x=torch.zeros(1, 256, dtype=BF16), router=torch.zeros(4, 256, dtype=BF16), top_k=2)
-    good |= dict(w13=w13.weight, w13_scales=w13.scales, w13_zeros=None, w2=w2.weight, w2_scales=w2.scales, w2_zeros=None)
+    good |= dict(
+        w13=w13.weight, w13_scales=w13.scales, w13_zeros=None, w2=w2.weight, w2_scales=w2.scales, w2_zeros=None
+    )
     return good | change
 
 
@@ -63,15 +65,27 @@ CASES = [
     (check_down, down, dict(topk_ids=torch.zeros(2, 3, dtype=torch.int32).T), "contiguous"),
     (check_down, down, dict(x=torch.zeros(5, 128, dtype=BF16)), "a row per slot"),
     (check_down, down, dict(fuse_silu=True), "a row per slot"),
-    (check_down, down, dict(topk_ids=torch.zeros(1, 40, dtype=torch.int32), topk_weights=torch.zeros(1, 40)), "slots of a token"),
+    (
+        check_down,
+        down,
+        dict(topk_ids=torch.zeros(1, 40, dtype=torch.int32), topk_weights=torch.zeros(1, 40)),
+        "slots of a token",
+    ),
     (check_layer, layer, dict(router=torch.zeros(5, 256, dtype=BF16)), "a row per expert"),
     (check_layer, layer, dict(router=torch.zeros(4, 256)), "router.dtype"),
     (check_layer, layer, dict(top_k=5), "top_k"),
-    (check_layer, layer, dict(w2=torch.zeros(4, 128, 4, dtype=torch.int32), w2_scales=torch.zeros(4, 128, 1, dtype=BF16)), "back from what w13"),
+    (
+        check_layer,
+        layer,
+        dict(w2=torch.zeros(4, 128, 4, dtype=torch.int32), w2_scales=torch.zeros(4, 128, 1, dtype=BF16)),
+        "back from what w13",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("check", "good", "change", "words"), CASES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("check", "good", "change", "words"), CASES, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_what_cannot_be_is_named(check: Any, good: Any, change: dict[str, Any], words: str) -> None:
     check("op", **good())
     with pytest.raises(OpError, match=words):
@@ -83,7 +97,15 @@ def test_the_problem_has_the_sizes_and_strides_of_the_tensors() -> None:
     x = torch.zeros(3, 264, dtype=BF16)[:, :256]
     problem = check_up("op", **up(x=x, weight=weights.weight, scales=weights.scales, zeros=weights.zeros, silu=True))
     shape = problem.moe
-    assert (shape.M, shape.N, shape.K, shape.experts, shape.top_k, shape.tokens, shape.blocks) == (12, 1, 256, 4, 2, 3, 6)
+    assert (shape.M, shape.N, shape.K, shape.experts, shape.top_k, shape.tokens, shape.blocks) == (
+        12,
+        1,
+        256,
+        4,
+        2,
+        3,
+        6,
+    )
     assert shape.traits == {"GROUP_SIZE": 64, "HAS_ZP": True, "SILU": True, "RANK": False}
     assert problem.sizes == (12, 256, 32, 4, 4, 264, 24 * 32, 24 * 4, 3 * 4)
     assert problem.out_shape == (6, 12)

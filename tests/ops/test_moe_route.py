@@ -16,7 +16,9 @@ def naive_route(logits: Tensor, top_k: int, renormalize: bool) -> tuple[list[lis
     """Rank by falling logit, then by index, NaN last; weights by exp in fp64."""
     ids, weights = [], []
     for row in logits.double().tolist():
-        order = sorted(range(len(row)), key=lambda e: (row[e] != row[e], -row[e] if row[e] == row[e] else 0.0, e))[:top_k]
+        order = sorted(range(len(row)), key=lambda e: (row[e] != row[e], -row[e] if row[e] == row[e] else 0.0, e))[
+            :top_k
+        ]
         highest = max(row)
         sizes = [2.718281828459045 ** (value - highest) for value in row]
         total = sum(sizes[e] for e in order) if renormalize else sum(sizes)
@@ -65,7 +67,9 @@ def test_a_top_k_that_cannot_be_is_refused(top_k: int) -> None:
 def test_blocks_are_those_of_a_naive_loop(data: st.DataObject, experts: int, tokens: int, block_size: int) -> None:
     top_k = data.draw(st.integers(1, experts))
     low = data.draw(st.sampled_from((-1, 0)))
-    ids = torch.tensor(data.draw(st.lists(st.integers(low, experts - 1), min_size=tokens * top_k, max_size=tokens * top_k)))
+    ids = torch.tensor(
+        data.draw(st.lists(st.integers(low, experts - 1), min_size=tokens * top_k, max_size=tokens * top_k))
+    )
     blocks = align(ids.reshape(tokens, top_k), experts, block_size)
     wanted = naive_blocks(ids, experts, block_size)
     count = most_blocks(tokens * top_k, experts, block_size)

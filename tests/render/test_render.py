@@ -18,6 +18,8 @@ from kgen.render import render
 from kgen.render.environment import environment
 from kgen.spec.arch import ARCHES
 from kgen.spec.llmm1 import Llmm1Spec
+from kgen.spec.moe_down_reduce import MoeDownReduceSpec
+from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
@@ -36,7 +38,16 @@ SPECS = [
     WvSplitKQSpec(arch="sm_90", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=4, UNRL=1),
     WvSplitKInt4Spec(arch="gfx1151", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=8, UNRL=2, DEQUANT="actsum"),
     WvSplitKInt4Spec(
-        arch="gfx942", dtype="fp16", N=5, THRDS=64, YTILE=16, WvPrGrp=4, K_WAVES=2, GROUP_SIZE=32, HAS_ZP=True, STAGING="window"
+        arch="gfx942",
+        dtype="fp16",
+        N=5,
+        THRDS=64,
+        YTILE=16,
+        WvPrGrp=4,
+        K_WAVES=2,
+        GROUP_SIZE=32,
+        HAS_ZP=True,
+        STAGING="window",
     ),
     WvSplitKInt4Spec(
         arch="sm_90", dtype="bf16", N=1, THRDS=32, YTILE=16, WvPrGrp=8, K_WAVES=8, UNRL=2, GrpsPerCU=2, STAGING="wave"
@@ -44,6 +55,16 @@ SPECS = [
     WvSplitKrcSpec(arch="gfx950", dtype="bf16", N=64, THRDS=64, GrpsShrB=4, DETERMINISTIC=True),
     WvSplitKrcSpec(arch="gfx1151", dtype="fp16", N=16, THRDS=32),
     WvSplitKrcSpec(arch="sm_90", dtype="bf16", N=32, THRDS=32, GrpsShrB=2, CHUNKK=2, DETERMINISTIC=True),
+    MoeWvSplitKInt4Spec(
+        arch="gfx1151", dtype="bf16", N=2, THRDS=32, YTILE=4, DEQUANT="actsum", GRID="persistent", SILU=True
+    ),
+    MoeWvSplitKInt4Spec(
+        **dict(arch="sm_90", dtype="bf16", THRDS=32, YTILE=32, WvPrGrp=8, K_WAVES=8, A_CHUNK=32, UNRL=2, GrpsPerCU=2),
+        **dict(STAGING="wave", SILU=True, RANK=True, K=2048),
+    ),
+    MoeDownReduceSpec(
+        arch="gfx942", dtype="fp16", THRDS=64, YTILE=16, WvPrGrp=8, K_WAVES=8, HAS_ZP=True, FUSE_SILU=True
+    ),
 ]
 
 

@@ -138,6 +138,10 @@ class FakeCuda(Recorder):
             launched=[],
             CUdevice_attribute=types.SimpleNamespace(**attributes),
             CUfunction_attribute=types.SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8),
+            CUlaunchAttribute=types.SimpleNamespace,
+            CUlaunchAttributeValue=types.SimpleNamespace,
+            CUlaunchConfig=types.SimpleNamespace,
+            CUlaunchAttributeID=types.SimpleNamespace(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION=6),
         )
 
     def cuInit(self, flags: int) -> tuple[Any, ...]:
@@ -188,6 +192,14 @@ class FakeCuda(Recorder):
         assert params == 0
         self.launched.append((function, tuple(geometry), stream, read_extra(extra, 0)))
         return self.answer("cuLaunchKernel")
+
+    def cuLaunchKernelEx(self, config: Any, function: Any, params: int, extra: int) -> tuple[Any, ...]:
+        assert (params, config.numAttrs) == (0, len(config.attrs))
+        said = [(each.id, each.value.programmaticStreamSerializationAllowed) for each in config.attrs]
+        grid, block = (tuple(getattr(config, f"{what}Dim{axis}") for axis in "XYZ") for what in ("grid", "block"))
+        geometry = (*grid, *block, config.sharedMemBytes)
+        self.launched.append((function, geometry, config.hStream, read_extra(extra, 0)))
+        return self.answer("cuLaunchKernelEx", said=tuple(said))
 
     def cuModuleUnload(self, module: Any) -> tuple[Any, ...]:
         return self.answer("cuModuleUnload", said=(module,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import threading
 
@@ -46,6 +47,26 @@ def test_a_launch_hands_over_geometry_stream_and_packed_arguments(cuda: FakeCuda
     geometry = (132, 1, 1, 128, 1, 1, 4096)
     assert cuda.launched == [("function", geometry, 4321, LAYOUT.struct.pack(*range(10)))]
     assert not cuda.named("cuFuncSetAttribute")
+
+
+def test_an_early_launch_says_so_and_threads_do_not_share_its_stream(cuda: FakeCuda) -> None:
+    driver = CudaDriver()
+    launch = driver.bind(driver.function("module", "k", 0), dataclasses.replace(GEOMETRY, early=True), LAYOUT)
+    launch(1, tuple(range(10)), (None,) * 4)
+    thread = threading.Thread(target=launch, args=(2, tuple(range(10, 20)), (None,) * 4))
+    thread.start()
+    thread.join()
+    launch(3, tuple(range(10)), (None,) * 4)
+    geometry = (132, 1, 1, 128, 1, 1, 4096)
+    packed = [LAYOUT.struct.pack(*range(begin, begin + 10)) for begin in (0, 10, 0)]
+    assert cuda.launched == [
+        ("function", geometry, stream, bytes_) for stream, bytes_ in zip((1, 2, 3), packed, strict=True)
+    ]
+    assert cuda.named("cuLaunchKernelEx") == [((6, 1),)] * 3
+    assert not cuda.named("cuLaunchKernel")
+    cuda.fail = {"cuLaunchKernelEx": CUresult.CUDA_ERROR_INVALID_VALUE}
+    with pytest.raises(LaunchError, match="CUDA_ERROR_INVALID_VALUE"):
+        launch(1, tuple(range(10)), (None,) * 4)
 
 
 def test_much_shared_memory_is_asked_for_and_a_refusal_names_the_limit(cuda: FakeCuda) -> None:

@@ -22,7 +22,9 @@ TILE = {"gfx1151": (32, 4), "gfx942": (64, 32), "sm_90": (32, 32)}
 
 def up(arch="gfx1151", **more) -> MoeWvSplitKInt4Spec:
     threads, rows = TILE[arch]
-    return MoeWvSplitKInt4Spec.checked(dict(arch=arch, dtype="bf16", THRDS=threads, YTILE=rows, UNRL=2, DEQUANT="actsum") | more)
+    return MoeWvSplitKInt4Spec.checked(
+        dict(arch=arch, dtype="bf16", THRDS=threads, YTILE=rows, UNRL=2, DEQUANT="actsum") | more
+    )
 
 
 def down(arch="gfx1151", **more) -> MoeDownReduceSpec:
@@ -57,13 +59,23 @@ def test_the_parameters_set_holds_every_value_that_the_target_can_have(cls, arch
         assert not missing, f"{field}: {missing}"
 
 
-@pytest.mark.parametrize("spec", [up(), up("gfx942", SILU=True), down(), down("sm_90", FUSE_SILU=True)], ids=lambda spec: spec.arch)
+@pytest.mark.parametrize(
+    "spec", [up(), up("gfx942", SILU=True), down(), down("sm_90", FUSE_SILU=True)], ids=lambda spec: spec.arch
+)
 def test_names_parse_back(spec):
     assert spec_from_name(spec.name, spec.arch) == spec
 
 
 def names_of(shape):
-    return {"ceil_div": ceil_div, "min": min, "M": shape.M, "K": shape.K, "blocks": shape.blocks, "top_k": shape.top_k, "CU": 7}
+    return {
+        "ceil_div": ceil_div,
+        "min": min,
+        "M": shape.M,
+        "K": shape.K,
+        "blocks": shape.blocks,
+        "top_k": shape.top_k,
+        "CU": 7,
+    }
 
 
 @pytest.mark.parametrize("arch", sorted(TILE))

@@ -1,0 +1,1 @@
+"""The loop that makes the tables: plan, prune, build, verify, measure, promote, report."""

@@ -1,0 +1,44 @@
+"""The clocks of a GPU as they are, in words; "unknown" where nothing says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+_NVIDIA = ("clocks.sm", "clocks.mem", "pstate", "temperature.gpu", "clocks_throttle_reasons.active")
+
+
+def clock_state(vendor: str, ordinal: int = 0) -> str:
+    """Clocks now, such as "sm 1980 MHz, mem 2619 MHz, P0, 41 C, throttle 0x0"; nothing is changed."""
+    return (_nvidia(ordinal) if vendor == "nvidia" else _amd(ordinal)) or "unknown"
+
+
+def _nvidia(ordinal: int) -> str:
+    """By nvidia-smi, which counts devices as the driver does and not as CUDA_VISIBLE_DEVICES has them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    device = visible[ordinal] if ordinal < len(visible) and visible[ordinal] else str(ordinal)
+    command = ["nvidia-smi", f"--id={device}", f"--query-gpu={','.join(_NVIDIA)}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        sm, mem, state, heat, throttle = (word.strip() for word in done.stdout.strip().splitlines()[0].split(","))
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return ""
+    return f"sm {sm} MHz, mem {mem} MHz, {state}, {heat} C, throttle {throttle}"
+
+
+def _amd(ordinal: int) -> str:
+    """By the kernel driver's files; the line with a star is the level that holds."""
+    cards = sorted(Path("/sys/class/drm").glob("card*/device/pp_dpm_sclk"))
+    if ordinal >= len(cards):
+        return ""
+    words = []
+    for name, file in (("core", cards[ordinal]), ("mem", cards[ordinal].with_name("pp_dpm_mclk"))):
+        try:
+            match = re.search(r"(\d+)Mhz \*", file.read_text(encoding="ascii", errors="replace"))
+        except OSError:
+            continue
+        if match:
+            words.append(f"{name} {match[1]} MHz")
+    return ", ".join(words)

@@ -1,0 +1,198 @@
+"""Which values each parameter of a family takes in a sweep: from the spec class itself, narrowed by data files and by the user.
+
+Nothing here knows a family. A field's values are its `among`, its range, or both truth values; long ranges are walked in powers of two. What
+is sensible per target lies in specs/sweeps/FAMILY.toml:
+
+    schema = 1
+    family = "FAMILY"
+    rows = [1, 2, 4]            # activation rows where the user says none
+
+    [sizes]                     # what the family's problems have besides M, N, K and traits; most have nothing
+    experts = [128]
+
+    [axes]                      # for every target; a parameter that is not named has all its values
+    YTILE = [1, 2, 4]
+
+    [arch.gfx942.axes]          # instead, on one target
+    YTILE = [4, 8]
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+
+from kgen.errors import Problem, SpecError
+from kgen.settings import data_dir
+from kgen.spec.arch import arch_facts
+from kgen.spec.base import KernelSpec
+from kgen.spec.registry import family_class
+from kgen.spec.sets import read_toml
+
+LONG = 8  # a range of more values than this is walked in powers of two
+_WORDS: dict[str, Any] = {"none": None, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Space:
+    """The product to be explored: parameter -> values, in the order of the spec class, dtype first."""
+
+    family: str
+    arch: str
+    axes: Mapping[str, tuple[Any, ...]]
+
+    @property
+    def traits(self) -> dict[str, tuple[Any, ...]]:
+        """The axes that are the problem's to say and not the kernel's to choose, such as GROUP_SIZE."""
+        return {name: self.axes[name] for name in family_class(self.family).traits}
+
+    @property
+    def size(self) -> int:
+        """Points, those that rules refuse included."""
+        total = 1
+        for values in self.axes.values():
+            total *= len(values)
+        return total
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Every combination, as a spec's values."""
+        for combination in itertools.product(*self.axes.values()):
+            yield {"arch": self.arch, **dict(zip(self.axes, combination, strict=True))}
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What specs/sweeps/FAMILY.toml says for one target: axes, the numbers of activation rows, and sizes besides M, N and K."""
+
+    axes: Mapping[str, tuple[Any, ...]]
+    rows: tuple[int, ...]
+    sizes: Mapping[str, tuple[int, ...]]
+
+
+def space_of(
+    family: str,
+    arch: str,
+    dtypes: Sequence[str],
+    rows: Sequence[int],
+    asked: Mapping[str, Sequence[Any] | None] | None = None,
+) -> Space:
+    """The space of a family on a target.
+
+    dtypes  element types
+    rows    activation rows of the problems; they are the values of a parameter N that has a range
+    asked   the user's axes: parameter -> values, or None for all that the spec class allows; others are as in specs/sweeps
+
+    Raises SpecError with every parameter or value that cannot be.
+    """
+    cls = family_class(family)
+    arch_facts(arch)
+    wanted: dict[str, Sequence[Any] | None] = {**defaults_of(family, arch).axes, **(asked or {})}
+    problems = [
+        Problem((name,), "no such parameter", ", ".join(cls.parameters()), "check the spelling; case matters")
+        for name in wanted
+        if name not in cls.parameters()
+    ]
+    axes: dict[str, tuple[Any, ...]] = {"dtype": tuple(dtypes)}
+    for name in cls.parameters():
+        values = wanted.get(name)
+        if values is None:
+            axes[name] = _own_values(cls, arch, name, rows)
+        else:
+            axes[name] = tuple(dict.fromkeys(values))
+            problems += _wrong_values(cls, name, axes[name])
+    for dtype in dtypes:
+        problems += _wrong_values(cls, "dtype", (dtype,))
+    if problems:
+        raise SpecError(f"{family} on {arch}: these axes cannot be", problems)
+    return Space(family, arch, axes)
+
+
+def defaults_of(family: str, arch: str) -> Defaults:
+    """The file's axes for a target; empty where there is no file. Raises SpecError for a file that is wrong."""
+    path = data_dir("specs") / "sweeps" / f"{family}.toml"
+    if not path.is_file():
+        return Defaults({}, (), {})
+    data = read_toml(path)
+    if data.get("schema") != 1 or data.get("family") != family:
+        found = f"schema {data.get('schema')!r}, family {data.get('family')!r}"
+        raise SpecError(f"{path}: not a sweep space", [Problem(("schema", "family"), found, f"1 and {family!r}")])
+    axes = {**data.get("axes", {}), **data.get("arch", {}).get(arch, {}).get("axes", {})}
+    read = {
+        name: tuple(None if v == "none" else v for v in values) for name, values in axes.items()
+    }  # TOML has no null
+    sizes = {name: tuple(values) for name, values in data.get("sizes", {}).items()}
+    return Defaults(read, tuple(data.get("rows", ())), sizes)
+
+
+def parse_axes(words: Sequence[str]) -> dict[str, tuple[Any, ...] | None]:
+    """`NAME=V1,V2` narrows an axis, `NAME` alone opens it to all that the spec allows. Raises SpecError for words that are neither."""
+    out: dict[str, tuple[Any, ...] | None] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        values = tuple(_value(item.strip()) for item in text.split(",") if item.strip())
+        if not name.isidentifier() or (equals and not values):
+            hint = "NAME=V1,V2 (only these values) or NAME (all values of the spec)"
+            raise SpecError("not an axis", [Problem(("--axes",), repr(word), hint)])
+        out[name] = values if equals else None
+    return out
+
+
+def _value(word: str) -> Any:
+    if word.lower() in _WORDS:
+        return _WORDS[word.lower()]
+    return int(word) if word.lstrip("-").isdigit() else word
+
+
+def _own_values(cls: type[KernelSpec], arch: str, name: str, rows: Sequence[int]) -> tuple[Any, ...]:
+    """All values that a field may have, by its declaration."""
+    info = cls.model_fields[name]
+    extra: Any = info.json_schema_extra
+    limits = {key: getattr(limit, key) for limit in info.metadata for key in ("ge", "le") if hasattr(limit, key)}
+    if name == "THRDS":
+        return (arch_facts(arch).wave,)  # a rule of every family; other values would only be pruned
+    if isinstance(extra, dict) and extra.get("among"):
+        return tuple(extra["among"])
+    if info.annotation is bool:
+        return (False, True)
+    if type(None) in get_args(info.annotation):
+        return (None,)  # a size fixed at compile time: only when asked for
+    if get_origin(info.annotation) is None and {"ge", "le"} <= limits.keys():
+        span = range(limits["ge"], limits["le"] + 1)
+        if name == "N" and rows:
+            return tuple(n for n in dict.fromkeys(rows) if n in span)
+        if len(span) <= LONG:
+            return tuple(span)
+        return tuple(1 << bit for bit in range(limits["le"].bit_length()) if (1 << bit) in span)
+    return (info.default,)
+
+
+def _wrong_values(cls: type[KernelSpec], name: str, values: Sequence[Any]) -> list[Problem]:
+    """What the field's own type, range and list say against the values; rules are asked point by point."""
+    info = cls.model_fields[name]
+    extra: Any = info.json_schema_extra
+    allowed = extra.get("among") if isinstance(extra, dict) else None
+    adapter: TypeAdapter[Any] = TypeAdapter(_annotated(info))
+    out = []
+    for value in values:
+        try:
+            adapter.validate_python(value)
+        except ValidationError as error:
+            out.append(Problem((name,), repr(value), _say(allowed) or error.errors()[0]["msg"]))
+            continue
+        if allowed is not None and value not in allowed:
+            out.append(Problem((name,), repr(value), _say(allowed)))
+    return out
+
+
+def _annotated(info: Any) -> Any:
+    from typing import Annotated
+
+    return Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+
+
+def _say(allowed: Sequence[Any] | None) -> str:
+    return "one of " + ", ".join(map(str, allowed)) if allowed else ""
