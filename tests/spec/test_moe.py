@@ -95,7 +95,6 @@ def test_the_grid_and_lds_are_what_their_expressions_say(arch):
     ("make", "values", "words"),
     [
         (up, dict(SILU=True, YTILE=1), "as many rows of gates"),
-        (up, dict(arch="sm_90", SILU=True, YTILE=16), "as many rows of gates"),
         (up, dict(RANK=True, N=2), "RANK = false"),
         (up, dict(RANK=True, GRID="persistent"), "RANK = false"),
         (up, dict(RANK=True, ROWS="contiguous"), "RANK = false"),
