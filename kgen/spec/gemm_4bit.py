@@ -161,11 +161,12 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def window(self) -> int | None:
-        """K elements of a window: whole trips of all waves that share K, as many as fit, at least one."""
+        """K elements of a window: whole trips of all waves that share K, two at least where half of LDS holds them, else one."""
         if self.STAGING != "window":
             return None
         trip = self.UNRL * self.K_WAVES
-        wanted = min(_WINDOW_BYTES * ceil_div(self.N * self.act_bytes, 16), self.facts.lds_per_group // 2)
+        wanted = max(_WINDOW_BYTES * ceil_div(self.N * self.act_bytes, 16), 2 * trip * self.slab_bytes)
+        wanted = min(wanted, self.facts.lds_per_group // 2)
         return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
 
     @property
