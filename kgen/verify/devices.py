@@ -175,7 +175,7 @@ class GpuDevice:
         line, piece = 512 // size, 16 // size
         front = GUARD + -(data.size + self.behind) % line // piece * piece
         whole = np.full(front + data.size + self.behind, _GUARDS[size], f"u{size}")
-        whole[front : front + data.size] = data.view(f"u{size}")
+        whole[front : front + data.size] = data.reshape(-1).view(f"u{size}")
         return torch.from_numpy(whole.view(f"i{size}")).to(self.driver.device.torch_name), front
 
     def _download(self, buffer: Any, kernel: str) -> Any:
