@@ -33,7 +33,9 @@ BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quan
 NESTED_BLOCK = 256  # blocks that share a second absmax
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
 _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
-_WINDOW_BYTES = 16 * 1024  # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB
+_WINDOW_BYTES = (
+    16 * 1024
+)  # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB
 _ABSMAX_CODES = 256  # numbers that nested absmax is made of
 _ARGS = layout_args(
     ("const u32*", "codes"),
