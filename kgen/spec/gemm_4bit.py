@@ -33,7 +33,9 @@ BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quan
 NESTED_BLOCK = 256  # blocks that share a second absmax
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
 _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
-_WINDOW_BYTES = 16 * 1024  # LDS of a window for up to 8 rows: small enough that four groups share a CU's 64 KiB
+_WINDOW_BYTES = (
+    16 * 1024
+)  # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB
 _ABSMAX_CODES = 256  # numbers that nested absmax is made of
 _ARGS = layout_args(
     ("const u32*", "codes"),
@@ -161,11 +163,12 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def window(self) -> int | None:
-        """K elements of a window: whole trips of all waves that share K, as many as fit, at least one."""
+        """K elements of a window: whole trips of all waves that share K, two at least where half of LDS holds them, else one."""
         if self.STAGING != "window":
             return None
         trip = self.UNRL * self.K_WAVES
-        wanted = min(_WINDOW_BYTES * ceil_div(self.N, 8), self.facts.lds_per_group // 2)
+        wanted = max(_WINDOW_BYTES * ceil_div(self.N * self.act_bytes, 16), 2 * trip * self.slab_bytes)
+        wanted = min(wanted, self.facts.lds_per_group // 2)
         return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
 
     @property

@@ -202,7 +202,8 @@ class W4Spec(KernelSpec):
         if used <= _SGPRS:
             return None
         found = f"{used} scalar registers for the addresses of {self.YTILE} rows"
-        return Problem(("YTILE", "N"), found, f"at most {_SGPRS} on {arch.name}", "lower YTILE")
+        fields = tuple(name for name in ("YTILE", "HAS_ZP", "N") if name in type(self).model_fields)
+        return Problem(fields, found, f"at most {_SGPRS} on {arch.name}", "lower YTILE")
 
     @rule
     def trip_is_unrolled(self, arch: ArchFacts) -> Problem | None:

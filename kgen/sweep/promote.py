@@ -199,9 +199,7 @@ def _with_digests(text: str, arch: str, rows: Sequence[Draft], kind: Kind) -> st
 
 def _names(row: Draft) -> list[str]:
     """The kernels that a row names, in the order in which its evidence is digested: by type."""
-    from typing import get_args
+    from kgen.spec.base import HALVES
 
-    from kgen.spec.base import Dtype
-
-    types = [row.dtype] if row.dtype is not None else list(get_args(Dtype))
+    types = [row.dtype] if row.dtype is not None else list(HALVES)
     return [row.use.replace("{dtype}", str(dtype)) for dtype in types]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kgen.spec.base import Dtype
+from kgen.spec.base import HALVES
 from kgen.sweep.records import TORCH
 from kgen.sweep.stats import MIN_PAIRS, Interval, interval, pooled
 from kgen.sweep.workload import Workload
@@ -262,9 +262,7 @@ def _merge_types(rows: Sequence[Draft]) -> list[Draft]:
 
 
 def _types() -> tuple[str, ...]:
-    from typing import get_args
-
-    return get_args(Dtype)
+    return HALVES
 
 
 def _span(values: Iterable[int]) -> tuple[int, int]:

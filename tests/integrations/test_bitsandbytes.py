@@ -1,4 +1,4 @@
-"""bitsandbytes' ops on kgen's kernels. The package is large, so a stand-in with the ops' schemas is enough; with the package itself it is the package."""
+"""bitsandbytes' ops on kgen's kernels. A stand-in with the ops' schemas is enough; where the package is installed, it is the package."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from kgen.verify.elements import NAN_FP8, POISON, from_bits, nan_of, to_bits
+from kgen.verify.elements import NAN_FP8, POISON, POISON_FP32, from_bits, nan_of, pattern_type, to_bits
 
 FP8 = {"e4m3fn": ml_dtypes.float8_e4m3fn, "e4m3fnuz": ml_dtypes.float8_e4m3fnuz}
 LARGEST = {"e4m3fn": 448.0, "e4m3fnuz": 240.0}
@@ -63,3 +63,14 @@ def test_rounding_to_16_bits_is_that_of_ml_dtypes_and_numpy(element, their):
 def test_the_filling_of_paddings_is_nan_in_every_type(element):
     assert np.isnan(from_bits(np.array([nan_of(element)], np.uint8 if element in FP8 else np.uint16), element)).all()
     assert nan_of("bf16") == POISON
+
+
+def test_fp32_patterns_are_those_of_fp32():
+    values = np.array([0.0, 1.5, -2.0**-140, 3.0e38, np.inf])
+    bits = to_bits(values, "fp32")
+    assert bits.dtype == pattern_type("fp32") == np.uint32
+    assert np.array_equal(bits, values.astype(np.float32).view(np.uint32))
+    assert np.array_equal(from_bits(bits, "fp32"), values.astype(np.float32).astype(np.float64))
+    assert nan_of("fp32") == POISON_FP32
+    assert np.isnan(from_bits(np.array([POISON_FP32], np.uint32), "fp32")).all()
+    assert (pattern_type("bf16"), pattern_type("e4m3fn")) == (np.uint16, np.uint8)
