@@ -20,8 +20,6 @@ from kgen.runtime.streams import is_capturing, on_device, torch_stream
 from kgen.spec.base import Launch
 
 _END = 0  # CU_LAUNCH_PARAM_END; HIP's is 3
-# Dynamic shared memory beyond this has to be asked for (CUDA C++ programming guide, compute capability 9.0).
-_PLAIN_LDS = 48 * 1024
 Answer = TypeVar("Answer")
 
 
@@ -72,7 +70,7 @@ class CudaDriver:
             status, function = cuda.cuModuleGetFunction(module, symbol.encode())
             if status:
                 raise CodeObjectError(f"{symbol}: not found in its module: {_words(cuda, status)}")
-            if dynamic_lds > _PLAIN_LDS:
+            if dynamic_lds:  # without asking, 48 KB less what is static (CUDA C++ programming guide, compute capability 9.0)
                 wanted = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 (status,) = cuda.cuFuncSetAttribute(function, wanted, dynamic_lds)
                 if status:
