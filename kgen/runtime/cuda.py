@@ -70,7 +70,9 @@ class CudaDriver:
             status, function = cuda.cuModuleGetFunction(module, symbol.encode())
             if status:
                 raise CodeObjectError(f"{symbol}: not found in its module: {_words(cuda, status)}")
-            if dynamic_lds:  # without asking, 48 KB less what is static (CUDA C++ programming guide, compute capability 9.0)
+            if (
+                dynamic_lds
+            ):  # without asking, 48 KB less what is static (CUDA C++ programming guide, compute capability 9.0)
                 wanted = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 (status,) = cuda.cuFuncSetAttribute(function, wanted, dynamic_lds)
                 if status:

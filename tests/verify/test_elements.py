@@ -66,7 +66,7 @@ def test_the_filling_of_paddings_is_nan_in_every_type(element):
 
 
 def test_fp32_patterns_are_those_of_fp32():
-    values = np.array([0.0, 1.5, -2.0**-140, 3.0e38, np.inf])
+    values = np.array([0.0, 1.5, -(2.0**-140), 3.0e38, np.inf])
     bits = to_bits(values, "fp32")
     assert bits.dtype == pattern_type("fp32") == np.uint32
     assert np.array_equal(bits, values.astype(np.float32).view(np.uint32))
