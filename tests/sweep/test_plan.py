@@ -10,6 +10,7 @@ from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
 from kgen.spec.registry import FAMILIES
 from kgen.sweep import prune
+from kgen.sweep.conduct import Request, planned
 from kgen.sweep.plan import plan
 from kgen.sweep.space import defaults_of, parse_axes, space_of
 from kgen.sweep.workload import layers_of, rows_of, workloads
@@ -30,8 +31,7 @@ def test_a_thousand_points_are_planned_and_pruned_in_two_seconds():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_every_family_has_a_space_on_every_target_without_knowing_it(family, arch):
-    rows = rows_of(family, arch, None)
-    whole = plan(space_of(family, arch, ["bf16"], rows), workloads(layers_of(["qwen3-8b"]), rows, ["bf16"]))
+    whole = planned(Request(family, arch, sets=("qwen3-8b",)))
     assert whole.points
     assert whole.alive or all(point.pruned for point in whole.points)
     for point in whole.pruned:
@@ -146,15 +146,11 @@ def test_problems_may_have_more_than_three_sizes():
 
 
 def test_sizes_that_the_familys_problems_do_not_have_are_refused():
-    from kgen.sweep.conduct import Request, planned
-
     with pytest.raises(SpecError, match="experts"):
         planned(Request("wvsplitk", "gfx1151", layers=("64x128",), sizes={"experts": (8,)}))
 
 
 def test_traits_of_a_problem_are_no_choice_of_the_kernel():
-    from kgen.sweep.conduct import Request, planned
-
     whole = planned(
         Request("wvsplitk_int4", "gfx1151", layers=("4096x4096",), rows=(1,), axes={"GROUP_SIZE": (32, 128)})
     )
