@@ -97,6 +97,11 @@ class Contest:
             yield block.double()
 
 
+def contested_families() -> list[str]:
+    """The families that there are contests of: those whose problems are one weight and its activations."""
+    return [name for name in FAMILIES if issubclass(family_class(name), LinearSpec)]
+
+
 def contest(
     library: Library, family: str, shape: GemmShape, dtype: str, sets: int, kernel: str | None = None
 ) -> Contest:
@@ -107,6 +112,8 @@ def contest(
     import torch
     from torch.nn.functional import linear
 
+    if family not in contested_families():  # a mixture's problems are W4Shapes, too
+        raise KgenError(f"{family} is no linear family\n  try: one of {', '.join(contested_families())}")
     if isinstance(shape, W4Shape):
         from kgen.bench.int4 import int4_contest
 
@@ -115,9 +122,6 @@ def contest(
         from kgen.bench.codes4 import code4_contest
 
         return code4_contest(library, shape, dtype, sets, kernel)
-    if not issubclass(family_class(family), LinearSpec):
-        known = ", ".join(name for name, cls in FAMILIES.items() if issubclass(cls, LinearSpec))
-        raise KgenError(f"{family} is no linear family\n  try: one of {known}")
     kind = {name: kind for kind, name in DTYPES.items()}[dtype]
     device = torch.device(library.driver.device.torch_name)
     generator = torch.Generator(device).manual_seed(_SEED)

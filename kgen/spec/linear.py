@@ -96,6 +96,14 @@ class LinearSpec(KernelSpec):
         """Work-groups that share the K of one tile."""
         return 1 if self.shard is None else ceil_div(shape.K, self.shard)
 
+    def tiles(self, shape: GemmShape) -> int:
+        """Tiles of the output, of `rows_per_group` features each."""
+        return ceil_div(shape.M, self.rows_per_group)
+
+    def wave_trips(self, shape: GemmShape) -> int:
+        """Trips of the main loop that one wave makes for a tile."""
+        return ceil_div(ceil_div(shape.K, self.shards(shape)), self.step)
+
     def workspace(self, shape: GemmShape) -> Workspace | None:
         """Scratch memory of a launch, None where it needs none."""
         return None

@@ -74,6 +74,19 @@ class MoeSpec(W4Spec):
         """LDS in which the waves' sums meet, twice."""
         return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
 
+    @property
+    def persistent(self) -> bool:
+        """Whether groups walk over several tiles."""
+        return False
+
+    def tiles(self, shape: MoeShape) -> int:
+        """Tiles of the output, of `rows_per_group` features each, of every block or token."""
+        raise NotImplementedError
+
+    def wave_trips(self, shape: MoeShape) -> int:
+        """Trips of the main loop that one wave makes for a tile."""
+        raise NotImplementedError
+
     def trips(self, K: int) -> int:
         """Trips over a row of K, the last one filled up."""
         return ceil_div(K, self.step)

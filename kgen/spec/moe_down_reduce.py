@@ -89,13 +89,22 @@ class MoeDownReduceSpec(MoeSpec):
     # ---- derived
 
     @property
+    def persistent(self) -> bool:
+        return True
+
+    def tiles(self, shape: MoeShape) -> int:
+        return ceil_div(shape.M, self.rows_per_group) * shape.tokens
+
+    def wave_trips(self, shape: MoeShape) -> int:
+        return ceil_div(self.trips(shape.K) * shape.top_k, self.K_WAVES)
+
+    @property
     def static_lds(self) -> int:
         return self.exchange_bytes + self.wave_bytes
 
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions that one product passes through on its way into an output."""
-        trips = ceil_div(self.trips(shape.K) * shape.top_k, self.K_WAVES)
-        return self.additions_of_trip(1) + 2 * trips + self.K_WAVES * self.groups_of_slab + 1
+        return self.additions_of_trip(1) + 2 * self.wave_trips(shape) + self.K_WAVES * self.groups_of_slab + 1
 
     # ---- rules
 

@@ -117,8 +117,13 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     @property
     def persistent(self) -> bool:
-        """Whether groups walk over several tiles."""
         return self.GRID == "persistent"
+
+    def tiles(self, shape: MoeShape) -> int:
+        return ceil_div(shape.M, self.rows_per_group) * shape.blocks
+
+    def wave_trips(self, shape: MoeShape) -> int:
+        return ceil_div(self.trips(shape.K), self.K_WAVES)
 
     @property
     def route_bytes(self) -> int:
@@ -132,8 +137,12 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions that one product passes through. With SILU 6 more: see docs/moe.md."""
-        trips = ceil_div(self.trips(shape.K), self.K_WAVES)
-        return self.additions_of_trip(trips) + self.K_WAVES * self.groups_of_slab + 1 + (6 if self.paired else 0)
+        return (
+            self.additions_of_trip(self.wave_trips(shape))
+            + self.K_WAVES * self.groups_of_slab
+            + 1
+            + (6 if self.paired else 0)
+        )
 
     # ---- rules
 

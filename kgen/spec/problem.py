@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
+from kgen.errors import Problem
+
 
 def ceil_div(a: int, b: int) -> int:
     """The smallest integer at or above a / b, for positive b."""
@@ -30,6 +32,26 @@ class GemmShape:
     def traits(self) -> dict[str, int | bool]:
         """What kernels are compiled for besides type and sizes, by name: the family's `traits`, in that order."""
         return {}
+
+    @property
+    def refusal(self) -> Problem | None:
+        """Why sizes that are each right make no problem together, or None."""
+        return None
+
+    @property
+    def weights_read(self) -> int:
+        """How many matrices of M times K a problem multiplies by."""
+        return 1
+
+    @property
+    def act_rows(self) -> int:
+        """Rows of K activations that a problem reads."""
+        return self.N
+
+    @property
+    def out_rows(self) -> int:
+        """Rows of M outputs that a problem writes."""
+        return self.N
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,12 @@ class MoeShape(W4Shape):
         """Pairs of a token and an expert."""
         return self.tokens * self.top_k
 
+    @property
+    def refusal(self) -> Problem | None:
+        if 1 <= self.top_k <= self.experts:
+            return None
+        return Problem(("top_k", "experts"), f"{self.top_k} of {self.experts}", "1 to experts: those of a token differ")
+
 
 @dataclass(frozen=True)
 class MoeUpShape(MoeShape):
@@ -93,6 +121,26 @@ class MoeUpShape(MoeShape):
         """Those of the weights, SILU and RANK."""
         return {**super().traits, "SILU": self.SILU, "RANK": self.RANK}
 
+    @property
+    def refusal(self) -> Problem | None:
+        if self.blocks * self.N >= self.slots:
+            return super().refusal
+        found = f"{self.blocks} of {self.N} slots for {self.tokens} tokens at {self.top_k} experts"
+        return Problem(("blocks", "N", "tokens", "top_k"), found, f"at least {ceil_div(self.slots, self.N)} blocks")
+
+    @property
+    def weights_read(self) -> int:
+        """One for every expert that can have a slot, two with SILU."""
+        return min(self.experts, self.slots, self.blocks) * (2 if self.SILU else 1)
+
+    @property
+    def act_rows(self) -> int:
+        return self.tokens
+
+    @property
+    def out_rows(self) -> int:
+        return self.slots
+
 
 @dataclass(frozen=True)
 class MoeDownShape(MoeShape):
@@ -104,3 +152,17 @@ class MoeDownShape(MoeShape):
     def traits(self) -> dict[str, int | bool]:
         """Those of the weights, and FUSE_SILU."""
         return {**super().traits, "FUSE_SILU": self.FUSE_SILU}
+
+    @property
+    def weights_read(self) -> int:
+        """One for every expert that can have a slot."""
+        return min(self.experts, self.slots)
+
+    @property
+    def act_rows(self) -> int:
+        """One of every slot, two with FUSE_SILU."""
+        return self.slots * (2 if self.FUSE_SILU else 1)
+
+    @property
+    def out_rows(self) -> int:
+        return self.tokens

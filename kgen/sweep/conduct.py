@@ -144,14 +144,22 @@ def planned(request: Request) -> SweepPlan:
 
 
 def _problems(request: Request, rows: Sequence[int], traits: Mapping[str, Sequence[Any]]) -> list[Workload]:
-    """The problems of a request; SpecError for sizes that the family's problems do not have."""
+    """The problems of a request, without combinations of sizes that make none.
+
+    Raises SpecError for sizes that the family's problems do not have, and if no combination is left.
+    """
     shape = family_class(request.family).shape
     sizes = {**defaults_of(request.family, request.arch).sizes, **request.sizes}
     known = [each.name for each in fields(shape) if each.name not in ("M", "N", "K", *traits)]
     if wrong := [name for name in sizes if name not in known]:
         allowed = ", ".join(known) or f"none: problems of {request.family} have no other sizes"
         raise SpecError("sizes of a problem", [Problem(("--size",), ", ".join(wrong), allowed)])
-    return workloads(layers_of(request.sets, request.layers), rows, request.dtypes, shape, {**traits, **sizes})
+    layers = layers_of(request.sets, request.layers)
+    found = workloads(layers, rows, request.dtypes, shape, {**traits, **sizes})
+    refusals = [refusal for workload in found if (refusal := workload.shape.refusal)]
+    if found and len(refusals) == len(found):
+        raise SpecError("these sizes make no problem", list(dict.fromkeys(refusals)))
+    return [workload for workload in found if not workload.shape.refusal]
 
 
 def conduct(request: Request, progress: Progress | None = None, say: Callable[[str], None] | None = None) -> Outcome:
@@ -296,7 +304,7 @@ def farm_of(request: Request, say: Callable[[str], None] | None) -> Iterator[Far
     if request.ray is not None:
         from kgen.sweep.ray_farm import RayFarm
 
-        make = ModelPlan(request.arch) if request.model else GpuPlan(request.arch)
+        make = ModelPlan(request.arch) if request.model else _gpu_plan(request)
         farm = RayFarm(request.arch, make, request.ray, request.deadline, request.workers, request.model)
     else:
         plans = worker_plans(request)
@@ -308,10 +316,11 @@ def farm_of(request: Request, say: Callable[[str], None] | None) -> Iterator[Far
 
 
 def worker_plans(request: Request) -> list[WorkerPlan]:
-    """One worker per GPU, or per processor for the model."""
+    """One worker per GPU, or per processor for the model. Raises KgenError for what cannot be timed, MissingPieceError without a GPU."""
     if request.model:
         make = ModelPlan(request.arch)
         return [WorkerPlan(make, f"model-{i}") for i in range(request.workers or processors())]
+    gpu = _gpu_plan(request)
     import torch
 
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -321,8 +330,20 @@ def worker_plans(request: Request) -> list[WorkerPlan]:
         )
     count = min(request.workers or there, there)
     variable = "HIP_VISIBLE_DEVICES" if arch_facts(request.arch).vendor == "amd" else "CUDA_VISIBLE_DEVICES"
-    gpu = GpuPlan(request.arch)
     if there == 1:
         return [WorkerPlan(gpu, "gpu-0")]
     visible = os.environ.get(variable, "").split(",") if os.environ.get(variable) else [str(i) for i in range(there)]
     return [WorkerPlan(gpu, f"gpu-{device}", {variable: device}) for device in visible[:count]]
+
+
+def _gpu_plan(request: Request) -> GpuPlan:
+    """What makes the measurer of a GPU. Raises KgenError for a family whose operands kgen.bench cannot make."""
+    from kgen.bench.contest import contested_families
+
+    if request.family not in contested_families():
+        known = ", ".join(contested_families())
+        raise KgenError(
+            f"{request.family} cannot be timed on a GPU: kgen bench has no operands for its problems\n"
+            f"  try: --model, which ranks AMD kernels without one; times there are of {known}"
+        )
+    return GpuPlan(request.arch)

@@ -33,8 +33,8 @@ from kgen.sweep.prune import waves_per_simd
 from kgen.sweep.records import TORCH, Built, Checked, DeviceState, Timed
 from kgen.sweep.traffic import bytes_moved
 from kgen.sweep.workload import Workload
-from kgen.verify.cases import Case
 from kgen.verify.devices import CheckOptions, EmulatedDevice
+from kgen.verify.kinds import kind_of
 from kgen.verify.run import check_kernel
 
 SHARPNESS = 4  # how sharply limits meet: 1 would add them, infinity would take the largest
@@ -176,13 +176,14 @@ class ModelMeasurer:
         """The limits of one kernel on one problem."""
         spec: Any = kernel.spec
         facts, rates, shape = self.facts, RATES[self.facts.name], workload.shape
-        tiles = ceil_div(shape.M, spec.rows_per_group)
-        share = self.counts(kernel, workload, ceil_div(tiles, facts.cu) * spec.rows_per_group)
+        tiles = spec.tiles(shape)
+        layers = tiles / ceil_div(shape.M, spec.rows_per_group)  # that M is walked: once, or for every block or token
+        share = self.counts(kernel, workload, ceil_div(tiles, facts.cu) / layers * spec.rows_per_group)
         waves = max(1, spec.threads // facts.wave)
         groups = max(1, int(waves_per_simd(kernel.entry, spec, facts.cu, workload) * facts.simds_per_cu // waves))
         resident = min(groups, spec.groups_per_cu) if spec.persistent else groups
         rounds = ceil_div(tiles, facts.cu * resident)
-        trips = rounds * ceil_div(ceil_div(shape.K, getattr(spec, "shards", lambda _: 1)(shape)), spec.step)
+        trips = rounds * spec.wave_trips(shape)
         cycle_us = 1e-3 / rates.ghz
         matrix, vector = share.of("matrix"), share.of("vector", "multiply")
         issue = (rates.valu * vector + rates.matrix * matrix) / facts.simds_per_cu
@@ -197,8 +198,8 @@ class ModelMeasurer:
             waves=resident * waves / facts.simds_per_cu,
         )
 
-    def counts(self, kernel: Built, workload: Workload, rows: int) -> Counts:
-        """What a CU does that makes `rows` output features of the problem."""
+    def counts(self, kernel: Built, workload: Workload, rows: float) -> Counts:
+        """What a CU does that makes `rows` output features of the problem, of each block or token if it has several."""
         spec: Any = kernel.spec
         key = (kernel.name, replace(workload, shape=replace(workload.shape, M=1)).key)
         if key not in self._counts:
@@ -210,7 +211,7 @@ class ModelMeasurer:
         return one.combined(two, 1 - more, more)
 
     def _run(self, kernel: Built, shape: Any) -> Counts:
-        case = Case("model", shape, cu=1)
+        case = kind_of(kernel.spec).probe(kernel.spec, shape)
         (result,) = check_kernel(
             kernel.spec, kernel.image, self._device, [case], CheckOptions(races=False, counts=True, bits=False)
         )

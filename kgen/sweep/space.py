@@ -83,7 +83,7 @@ def space_of(
     """The space of a family on a target.
 
     dtypes  element types
-    rows    activation rows of the problems; they are the values of a parameter N that has a range
+    rows    activation rows of the problems; they are the values of a parameter N that has a range, and choose from one that has a list
     asked   the user's axes: parameter -> values, or None for all that the spec class allows; others are as in specs/sweeps
 
     Raises SpecError with every parameter or value that cannot be.
@@ -101,6 +101,8 @@ def space_of(
         values = wanted.get(name)
         if values is None:
             axes[name] = _own_values(cls, arch, name, rows)
+            if name == "N" and rows and name not in (asked or {}):
+                axes[name] = _enough(axes[name], rows)
         else:
             axes[name] = tuple(dict.fromkeys(values))
             problems += _wrong_values(cls, name, axes[name])
@@ -168,6 +170,12 @@ def _own_values(cls: type[KernelSpec], arch: str, name: str, rows: Sequence[int]
             return tuple(span)
         return tuple(1 << bit for bit in range(limits["le"].bit_length()) if (1 << bit) in span)
     return (info.default,)
+
+
+def _enough(among: Sequence[int], rows: Sequence[int]) -> tuple[int, ...]:
+    """Of the values of N the smallest that holds each number of rows; all where none does."""
+    held = {min(n for n in among if n >= row) for row in rows if row <= max(among, default=0)}
+    return tuple(n for n in among if n in held) or tuple(among)
 
 
 def _wrong_values(cls: type[KernelSpec], name: str, values: Sequence[Any]) -> list[Problem]:

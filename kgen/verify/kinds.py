@@ -20,7 +20,7 @@ from kgen.verify.codes4 import code4_operands
 from kgen.verify.data import OTHER_ORDER, Data, Variant
 from kgen.verify.dense import Operands, operands, other_rows
 from kgen.verify.int4 import int4_operands
-from kgen.verify.moe import MoeCase, MoeOperands, moe_cases, moe_operands
+from kgen.verify.moe import MoeCase, MoeOperands, moe_cases, moe_operands, moe_probe
 
 
 class Kind(Protocol):
@@ -28,6 +28,9 @@ class Kind(Protocol):
 
     def cases(self, spec: KernelSpec, level: Level) -> list[Case]:
         """Problems of a kernel, each of which it can take."""
+
+    def probe(self, spec: KernelSpec, shape: GemmShape) -> Case:
+        """The problem of these sizes, one that the kernel can take, on a device of one CU: there its work is counted."""
 
     def data(self, spec: KernelSpec, case: Case) -> Data:
         """The memory of a case: the same bytes every time."""
@@ -45,6 +48,10 @@ class Linear:
     def cases(self, spec: KernelSpec, level: Level) -> list[Case]:
         """See kgen.verify.cases."""
         return cases(spec, level)
+
+    def probe(self, spec: KernelSpec, shape: GemmShape) -> Case:
+        """Without bias or padding."""
+        return Case("probe", shape, cu=1)
 
     def data(self, spec: KernelSpec, case: Case) -> Operands:
         """See kgen.verify.dense, kgen.verify.int4 and kgen.verify.codes4."""
@@ -79,6 +86,12 @@ class Moe:
         """See kgen.verify.moe."""
         assert isinstance(spec, MoeSpec)
         return list(moe_cases(spec, level == "full"))
+
+    def probe(self, spec: KernelSpec, shape: GemmShape) -> Case:
+        """See kgen.verify.moe."""
+        assert isinstance(spec, MoeSpec)
+        assert isinstance(shape, MoeShape)
+        return moe_probe(spec, shape)
 
     def data(self, spec: KernelSpec, case: Case) -> MoeOperands:
         """See kgen.verify.moe."""

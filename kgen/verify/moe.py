@@ -324,6 +324,20 @@ def moe_cases(spec: MoeSpec, full: bool) -> list[MoeCase]:
     return [case for case in found if spec.fits(case.moe) is None]
 
 
+def moe_probe(spec: MoeSpec, shape: MoeShape) -> MoeCase:
+    """The problem of these sizes on one CU, without padding: experts that differ for each token, in order where the kernel can do without a list.
+
+    Listed blocks are as many as this routing fills, if the shape has fewer; those that it has more stay empty.
+    """
+    case = MoeCase("probe", shape, cu=1)
+    if not isinstance(spec, MoeWvSplitKInt4Spec) or spec.RANK:
+        return case
+    filled = blocks_of(shape, case.routing, case.skipped)
+    listed = shape.N > 1 or spec.ROWS == "contiguous"
+    blocks = max(filled, shape.blocks)
+    return replace(case, shape=replace(shape, blocks=blocks), listed=listed, spare=blocks - filled)
+
+
 def _k(spec: MoeSpec, wanted: int) -> int:
     """`wanted`, or the largest K at or below it that is whole groups (a fixed K is that one)."""
     return spec.K or max(1, wanted // spec.GROUP_SIZE) * spec.GROUP_SIZE

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
+from kgen.spec.problem import GemmShape, MoeDownShape, MoeUpShape
 from kgen.spec.registry import FAMILIES
 from kgen.sweep import prune
+from kgen.sweep.conduct import Request, planned
 from kgen.sweep.plan import plan
 from kgen.sweep.space import defaults_of, parse_axes, space_of
-from kgen.sweep.workload import layers_of, rows_of, workloads
+from kgen.sweep.traffic import bytes_moved, weight_bytes
+from kgen.sweep.workload import Workload, layers_of, rows_of, workloads
 
 ALL = {"YTILE": None, "WvPrGrp": None, "A_CHUNK": None, "UNRL": None, "STAGING": None}
 
@@ -30,8 +34,7 @@ def test_a_thousand_points_are_planned_and_pruned_in_two_seconds():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("arch", ARCHES)
 def test_every_family_has_a_space_on_every_target_without_knowing_it(family, arch):
-    rows = rows_of(family, arch, None)
-    whole = plan(space_of(family, arch, ["bf16"], rows), workloads(layers_of(["qwen3-8b"]), rows, ["bf16"]))
+    whole = planned(Request(family, arch, sets=("qwen3-8b",)))
     assert whole.points
     assert whole.alive or all(point.pruned for point in whole.points)
     for point in whole.pruned:
@@ -134,8 +137,6 @@ def test_spills_and_empty_chips_are_pruned_by_the_code_object():
 def test_problems_may_have_more_than_three_sizes():
     from dataclasses import dataclass
 
-    from kgen.spec.problem import GemmShape
-
     @dataclass(frozen=True)
     class Mixture(GemmShape):
         experts: int = 1
@@ -146,15 +147,11 @@ def test_problems_may_have_more_than_three_sizes():
 
 
 def test_sizes_that_the_familys_problems_do_not_have_are_refused():
-    from kgen.sweep.conduct import Request, planned
-
     with pytest.raises(SpecError, match="experts"):
         planned(Request("wvsplitk", "gfx1151", layers=("64x128",), sizes={"experts": (8,)}))
 
 
 def test_traits_of_a_problem_are_no_choice_of_the_kernel():
-    from kgen.sweep.conduct import Request, planned
-
     whole = planned(
         Request("wvsplitk_int4", "gfx1151", layers=("4096x4096",), rows=(1,), axes={"GROUP_SIZE": (32, 128)})
     )
@@ -163,3 +160,36 @@ def test_traits_of_a_problem_are_no_choice_of_the_kernel():
     assert "GROUP_SIZE" not in whole.choices
     for point in whole.alive:
         assert {w.sizes["GROUP_SIZE"] for w in point.takes} == {point.spec.GROUP_SIZE}
+
+
+def test_sizes_that_make_no_problem_are_left_out():
+    asked = Request("moe_wvsplitk_int4", "gfx1151", layers=("768x2048",), sizes={"tokens": (1, 4), "blocks": (8, 32)})
+    sizes = {(w.sizes["tokens"], w.sizes["blocks"]) for w in planned(asked).workloads}
+    assert sizes == {(1, 8), (1, 32), (4, 32)}, "with one slot to a block, four tokens at eight experts have 32"
+    with pytest.raises(SpecError, match="at least 32 blocks"):
+        planned(replace(asked, sizes={"tokens": (4,)}))
+    for family in ("moe_wvsplitk_int4", "moe_down_reduce"):
+        with pytest.raises(SpecError, match="8 of 4"):
+            planned(replace(asked, family=family, sizes={"experts": (4,)}))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_listed_numbers_of_rows_follow_those_of_the_problems(rows):
+    asked = Request("moe_wvsplitk_int4", "gfx1151", layers=("768x2048",), rows=(rows,))
+    assert {point.spec.N for point in planned(asked).points} == {rows}
+    opened = planned(replace(asked, axes={"N": None}))
+    assert {point.spec.N for point in opened.points} == {1, 2, 4}
+    assert {point.spec.N for point in opened.alive} == {rows}
+
+
+def test_bytes_of_a_mixture_are_those_of_the_experts_with_slots():
+    up = MoeUpShape(768, 1, 2048, experts=128, top_k=8, tokens=1, blocks=8, SILU=True)
+    codes = 768 * 2048 // 2
+    assert weight_bytes("moe_wvsplitk_int4", "gfx1151", Workload(up, "bf16")) == 2 * 8 * codes
+    assert bytes_moved("moe_wvsplitk_int4", "gfx1151", Workload(up, "bf16")) == 16 * codes + 2 * (2048 + 8 * 768)
+    many = replace(up, N=4, tokens=64, blocks=200, SILU=False)
+    assert weight_bytes("moe_wvsplitk_int4", "gfx1151", Workload(many, "bf16")) == 128 * codes, "none is read twice"
+    down = MoeDownShape(2048, 1, 768, experts=128, top_k=8, tokens=1, FUSE_SILU=True)
+    assert bytes_moved("moe_down_reduce", "gfx1151", Workload(down, "bf16")) == 8 * codes + 2 * (16 * 768 + 2048)
+    plain = Workload(GemmShape(64, 2, 128), "bf16")
+    assert bytes_moved("wvsplitk", "gfx1151", plain) == 2 * (64 * 128 + 2 * 128 + 2 * 64)
