@@ -139,19 +139,6 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return tuple(dict.fromkeys(count for count in counts if count in self.row_counts()))
 
     @property
-    def rows_per_wave(self) -> int:
-        return self.YTILE
-
-    @property
-    def rows_per_group(self) -> int:
-        return self.WvPrGrp // self.K_WAVES * self.YTILE
-
-    @property
-    def exchanged(self) -> bool:
-        """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
-        return self.K_WAVES > 1 or self.matrix
-
-    @property
     def act_bytes(self) -> int:
         """Bytes of an activation."""
         return 4 if self.dtype == "fp32" else 2
@@ -245,14 +232,6 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     # ---- rules
 
     @rule
-    def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
-        if self.WvPrGrp % self.K_WAVES == 0:
-            return None
-        return Problem(
-            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
-        )
-
-    @rule
     def lanes_keep_few_rows(self, arch: ArchFacts) -> Problem | None:
         if self.matrix or self.N <= _SIMT_ROWS:
             return None
@@ -317,10 +296,6 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     def persistent(self) -> bool:
         """Whether groups walk over several tiles: where they stage activations or fill a table first."""
         return self.STAGING == "lds" or self.TABLE == "lds"
-
-    @property
-    def groups_per_cu(self) -> int:
-        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
 
     @property
     def grid_rule(self) -> str:
@@ -392,11 +367,6 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.facts.vendor == "nvidia":
             return r"HMMA"
         return r"v_mfma_f32_16x16x(16|32)" if self.matrix else r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
-
-    @property
-    def macs_per_step(self) -> int:
-        """Useful multiply-adds of one lane in one trip of the main loop."""
-        return self.A_CHUNK * self.UNRL * self.YTILE * self.N // self.lane_rows * self.rows_of_lane
 
     @property
     def multiplies_per_step(self) -> int:

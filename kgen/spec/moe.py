@@ -29,7 +29,6 @@ class MoeSpec(W4Spec):
 
     if TYPE_CHECKING:
         shape: ClassVar[type[MoeShape]]
-        K_WAVES: int
         K: int | None
 
     # ---- derived
@@ -53,21 +52,6 @@ class MoeSpec(W4Spec):
     def rows_per_wave(self) -> int:
         """Output features that one wave works on."""
         return self.YTILE // 2 if self.paired else self.YTILE
-
-    @property
-    def rows_per_group(self) -> int:
-        """Output features of one work-group's tile."""
-        return self.WvPrGrp // self.K_WAVES * self.rows_per_wave
-
-    @property
-    def groups_per_cu(self) -> int:
-        """Groups per CU of a launch whose groups walk over tiles: together at least 16 waves, four for each SIMD."""
-        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
-
-    @property
-    def exchanged(self) -> bool:
-        """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
-        return self.K_WAVES > 1 or self.matrix
 
     @property
     def exchange_bytes(self) -> int:
@@ -130,14 +114,6 @@ class MoeSpec(W4Spec):
 
     lanes_are_a_wave = LinearSpec.lanes_are_a_wave
     group_fits = LinearSpec.group_fits
-
-    @rule
-    def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
-        if self.WvPrGrp % self.K_WAVES == 0:
-            return None
-        return Problem(
-            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
-        )
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:

@@ -39,6 +39,7 @@ class W4Spec(KernelSpec):
         THRDS: int
         YTILE: int
         WvPrGrp: int
+        K_WAVES: int
         A_CHUNK: int
         UNRL: int
         GrpsPerCU: int
@@ -53,6 +54,26 @@ class W4Spec(KernelSpec):
     def matrix(self) -> bool:
         """Whether the matrix instruction multiplies."""
         return not self.facts.matrix.startswith("wmma")
+
+    @property
+    def rows_per_wave(self) -> int:
+        """Output features that one wave works on."""
+        return self.YTILE
+
+    @property
+    def rows_per_group(self) -> int:
+        """Output features of one work-group's tile."""
+        return self.WvPrGrp // self.K_WAVES * self.rows_per_wave
+
+    @property
+    def groups_per_cu(self) -> int:
+        """Groups per CU of a launch whose groups walk over tiles: together at least 16 waves, four for each SIMD."""
+        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
+        return self.K_WAVES > 1 or self.matrix
 
     @property
     def lane_rows(self) -> int:
@@ -168,6 +189,14 @@ class W4Spec(KernelSpec):
         return 2 * per_tile * self.row_tiles * self.column_tiles
 
     # ---- rules
+
+    @rule
+    def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
+        if self.WvPrGrp % self.K_WAVES == 0:
+            return None
+        return Problem(
+            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
+        )
 
     @rule
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:

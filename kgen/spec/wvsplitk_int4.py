@@ -91,19 +91,6 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         return self.K
 
     @property
-    def rows_per_wave(self) -> int:
-        return self.YTILE
-
-    @property
-    def rows_per_group(self) -> int:
-        return self.WvPrGrp // self.K_WAVES * self.YTILE
-
-    @property
-    def exchanged(self) -> bool:
-        """Whether sums meet in LDS: where waves share K, and where a lane's sums are not yet whole outputs."""
-        return self.K_WAVES > 1 or self.matrix
-
-    @property
     def window(self) -> int | None:
         """K elements of a window: whole trips of all waves that share K, as many as fit, at least one."""
         if self.STAGING != "window":
@@ -133,14 +120,6 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         return self.exchange_bytes + ceil_div(staged, self.slab) * self.slab_bytes
 
     # ---- rules
-
-    @rule
-    def waves_divide_evenly(self, arch: ArchFacts) -> Problem | None:
-        if self.WvPrGrp % self.K_WAVES == 0:
-            return None
-        return Problem(
-            ("K_WAVES", "WvPrGrp"), f"{self.K_WAVES} of {self.WvPrGrp} waves", "a divisor of WvPrGrp", "K_WAVES = 1"
-        )
 
     @rule
     def sums_are_staged(self, arch: ArchFacts) -> Problem | None:
@@ -193,10 +172,6 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     @property
     def persistent(self) -> bool:
         return self.STAGING in ("lds", "prefix")
-
-    @property
-    def groups_per_cu(self) -> int:
-        return max(self.GrpsPerCU, 16 // self.WvPrGrp)
 
     @property
     def lds_expr(self) -> str:
