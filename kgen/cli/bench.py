@@ -199,6 +199,37 @@ def bench_study(
     print("median crossover: " + ", ".join(f"{name} {value:g}" for name, value in summary(found).items()))
 
 
+@app.command("layer")
+def bench_layer(
+    arch: OneArch = None,
+    experts: Annotated[int, typer.Option(help="Experts of the layer.")] = 128,
+    top_k: Annotated[int, typer.Option(help="Experts of a token.")] = 8,
+    hidden: Annotated[int, typer.Option(help="Elements of a token.")] = 2048,
+    inner: Annotated[int, typer.Option(help="Gates of an expert.")] = 768,
+    group: Annotated[int, typer.Option(help="K elements that share a scale.")] = 128,
+    dtype: Annotated[str, typer.Option(help="bf16 or fp16.")] = "bf16",
+    as_json: AsJson = False,
+) -> None:
+    """The expert layer of a decode step on int4 weights: router to weighted sum, one token after the other. Default: Qwen3-30B-A3B's layer."""
+    from kgen.bench.layer import Layer
+    from kgen.bench.layer import bench_layer as run
+    from kgen.runtime import session
+
+    layer = Layer(experts, top_k, hidden, inner, group, dtype)
+    library = session.load(arch)
+    timing = run(layer)
+    if as_json:
+        show.print_json(timing.as_dict())
+        return
+    print(f"{library.driver.device}; {layer}")
+    print(
+        f"{timing.us:.2f} us a token ({timing.low:.2f} to {timing.high:.2f}); reading its {timing.megabytes:.1f} MB: {timing.floor_us:.2f} us"
+    )
+    print(
+        f"off by {timing.error:.1e} of the output's norm (allowed {layer.tolerance:.1e}); {', '.join(timing.kernels)}"
+    )
+
+
 @app.command("host")
 def bench_host(
     arch: OneArch = None,

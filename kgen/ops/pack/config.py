@@ -87,8 +87,10 @@ def _refused(folder: Path, file: str, problems: list[Problem]) -> PackError:
 def _find(folder: Path) -> tuple[str, dict[str, Any], str]:
     """File, contents and method of the first configuration that is there."""
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise PackError(f"{folder} is no checkpoint", [Problem(("checkpoint",), found, "a folder as Hugging Face lays it out")])
+        what = "a file" if folder.exists() else "nothing"
+        raise PackError(
+            f"{folder} is no checkpoint", [Problem(("checkpoint",), what, "a folder as Hugging Face lays it out")]
+        )
     config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
     for place in (config, config.get("text_config")):
         for key in _KEYS:
