@@ -58,7 +58,7 @@ class Layer:
 
     @property
     def tolerance(self) -> float:
-        """Of an output vector, relative to its norm: two roundings to dtype (between the GEMMs, and at the end), and as much again for logits at a tie."""
+        """Of an output vector, relative to its norm: two roundings to dtype, and as much again for logits at a tie."""
         return 4 * (2.0**-9 if self.dtype == "bf16" else 2.0**-12)
 
 
