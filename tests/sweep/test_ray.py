@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -39,31 +38,31 @@ def cluster(tmp_path_factory):
     patch.undo()
 
 
-def kill_the_first_measuring_worker(log: Path, killed: list[int]) -> None:
-    """The parent of the process that takes times is Ray's worker on the measuring node."""
-    end = time.monotonic() + 50
-    while time.monotonic() < end and not killed:
-        for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
-            words = json.loads(line)
+def kill_the_first_measuring_worker(log: Path, killed: list[int], over: threading.Event) -> None:
+    """The parent of the process that takes times is Ray's worker on the measuring node. Looks for it until the sweep is over."""
+    while not over.wait(0.02):
+        text = log.read_text(encoding="utf-8") if log.exists() else ""
+        for line in text.splitlines(keepends=True):
+            words = json.loads(line) if line.endswith("\n") else [""]
             if words[0] == "time":
                 os.kill(words[4], signal.SIGKILL)
                 killed.append(words[4])
                 return
-        time.sleep(0.02)
 
 
 @pytest.mark.hipcc
 def test_a_worker_killed_in_the_middle_costs_nothing(cluster, tmp_path, real_tools):
-    log, killed = tmp_path / "log", []
+    log, killed, over = tmp_path / "log", [], threading.Event()
     fake = FakePlan(log=str(log), pause=0.05, hang="YTILE2_WvPrGrp8_A_CHUNK8_UNRL2", torch_us=3.0)
     farm = RayFarm(ARCH, fake, cluster.address, deadline=6.0)
     assert farm.lanes == 1
-    killer = threading.Thread(target=kill_the_first_measuring_worker, args=(log, killed), daemon=True)
+    killer = threading.Thread(target=kill_the_first_measuring_worker, args=(log, killed, over), daemon=True)
     killer.start()
     store = Store(tmp_path / "store.sqlite", ARCH)
     table = load_table("wvsplitk", ARCH)
     sweep = Sweep(small_plan(), table, farm, store, fake().device(), "measured", SweepOptions(batch=6, side=3))
     tally = sweep.run()
+    over.set()
     farm.stop()
     killer.join(timeout=5)
     assert killed, "no worker was killed"
