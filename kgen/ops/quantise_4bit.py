@@ -13,13 +13,14 @@ it is not.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from kgen.errors import OpError, Problem
 from kgen.spec.codes4 import NUMBERS, Code
@@ -148,7 +149,18 @@ def from_state(packed: Tensor, state: Mapping[str, Tensor]) -> Quantised4Bit:
     )
 
 
-@cache
+def _kept(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Keep what is made, by arguments; but not under a mode such as FakeTensorMode, whose tensors are of no use to others."""
+    kept = cache(make)
+
+    @wraps(make)
+    def get(*key: Any) -> Tensor:
+        return make(*key) if _get_current_dispatch_mode() is not None else kept(*key)
+
+    return get
+
+
+@_kept
 def dynamic_map(device: torch.device | None = None) -> Tensor:
     """The 256 numbers of the signed dynamic 8-bit type, sorted, fp32.
 
@@ -163,13 +175,13 @@ def dynamic_map(device: torch.device | None = None) -> Tensor:
     return torch.tensor(sorted(numbers), dtype=torch.float32, device=device)
 
 
-@cache
+@_kept
 def _numbers(code: Code, device: torch.device) -> Tensor:
     """What the 16 codes stand for, fp32."""
     return torch.tensor(NUMBERS[code], dtype=torch.float32, device=device)
 
 
-@cache
+@_kept
 def _pairs(code: Code, device: torch.device) -> Tensor:
     """What the two codes of each byte stand for, the even element first: fp32 [256, 2]."""
     numbers, byte = _numbers(code, device), torch.arange(256, device=device)

@@ -177,3 +177,14 @@ def test_what_cannot_be_taken_is_refused():
         quantise_4bit(weight(8, 512, torch.float32), blocksize=48)
     with pytest.raises(OpError, match="quant_type"):
         quantise_4bit(weight(8, 512, torch.float32), "int4")  # type: ignore[arg-type]
+
+
+def test_tables_made_under_a_fake_mode_are_not_kept():
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+    from kgen.ops.quantise_4bit import _pairs
+
+    device = torch.device("cpu", 0)  # that nothing else asks for
+    with FakeTensorMode():
+        assert isinstance(_pairs("nf4", device), FakeTensor)
+    assert type(_pairs("nf4", device)) is torch.Tensor
