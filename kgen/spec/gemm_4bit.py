@@ -33,9 +33,8 @@ BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quan
 NESTED_BLOCK = 256  # blocks that share a second absmax
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
 _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
-_WINDOW_BYTES = (
-    16 * 1024
-)  # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB
+# LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB.
+_WINDOW_BYTES = 16 * 1024
 _ABSMAX_CODES = 256  # numbers that nested absmax is made of
 _ARGS = layout_args(
     ("const u32*", "codes"),
@@ -157,11 +156,6 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         wanted = max(_WINDOW_BYTES * ceil_div(self.N * self.act_bytes, 16), 2 * trip * self.slab_bytes)
         wanted = min(wanted, self.facts.lds_per_group // 2)
         return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
-
-    @property
-    def exchange_bytes(self) -> int:
-        """LDS in which the waves' sums meet, twice."""
-        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
 
     @property
     def table_bytes(self) -> int:
@@ -349,13 +343,10 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return super().trait_problem(replace(shape, GROUP_SIZE=self.GROUP_SIZE))
 
     def additions(self, shape: GemmShape) -> int:
-        group = self.A_CHUNK * (
-            self.k_lanes // self.groups_of_slab if self.matrix else 1
-        )  # of one sum before its absmax
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
-        lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
         factors = 4  # absmax (nested: product and offset), its product with the sum, 1 / SCALE and the product with it
-        return group + factors + slabs + lanes + self.K_WAVES * self.groups_of_slab + 1
+        chain = self.group_additions + factors + slabs + self.lane_additions
+        return chain + self.K_WAVES * self.groups_of_slab + 1
 
     # ---- what the machine code should show
 

@@ -34,6 +34,10 @@ class MoeSpec(W4Spec):
     # ---- derived
 
     @property
+    def fixed_k(self) -> int | None:
+        return self.K
+
+    @property
     def whole_slabs(self) -> bool:
         """Whether no trip ends behind K."""
         return self.K is not None and self.K % self.step == 0
@@ -52,11 +56,6 @@ class MoeSpec(W4Spec):
     def rows_per_wave(self) -> int:
         """Output features that one wave works on."""
         return self.YTILE // 2 if self.paired else self.YTILE
-
-    @property
-    def exchange_bytes(self) -> int:
-        """LDS in which the waves' sums meet, twice."""
-        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
 
     @property
     def persistent(self) -> bool:
@@ -90,12 +89,7 @@ class MoeSpec(W4Spec):
 
     def additions_of_trip(self, trips: int) -> int:
         """The most fp32 additions that a product passes through in `trips` trips of one wave, and over its lanes."""
-        group = self.A_CHUNK * (
-            self.k_lanes // self.groups_of_slab if self.matrix else 1
-        )  # of one sum before its scale
-        lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
-        correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
-        return group + correction + 1 + trips * self.UNRL + lanes
+        return self.additions_of_slabs(trips * self.UNRL)
 
     @property
     def wave_bytes(self) -> int:
@@ -117,23 +111,10 @@ class MoeSpec(W4Spec):
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
-        if self.static_lds <= arch.lds_per_group:
+        if self.static_lds <= arch.static_lds:
             return None
         what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums"
-        return Problem(
-            ("K", "N", "WvPrGrp"), what, f"at most {arch.lds_per_group} on {arch.name}", "lower WvPrGrp or N"
-        )
-
-    @rule
-    def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
-        if self.K is None or self.K % self.GROUP_SIZE == 0:
-            return None
-        return Problem(
-            ("K", "GROUP_SIZE"),
-            str(self.K),
-            f"a multiple of {self.GROUP_SIZE}",
-            f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}",
-        )
+        return Problem(("K", "N", "WvPrGrp"), what, f"at most {arch.static_lds} on {arch.name}", "lower WvPrGrp or N")
 
     # ---- launch
 

@@ -195,10 +195,9 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         return 0 if self.lds_expr == "0" else self.staged_bytes(shape.K)
 
     def grid(self, shape: MoeShape, cu: int) -> tuple[int, int, int]:
-        tiles = ceil_div(shape.M, self.rows_per_group)
         if self.persistent:
-            return min(tiles * shape.blocks, cu * self.groups_per_cu), 1, 1
-        return tiles, shape.blocks, 1
+            return min(self.tiles(shape), cu * self.groups_per_cu), 1, 1
+        return ceil_div(shape.M, self.rows_per_group), shape.blocks, 1
 
     def fits(self, shape: MoeShape) -> Problem | None:
         if self.RANK:
@@ -208,6 +207,6 @@ class MoeWvSplitKInt4Spec(MoeSpec):
                 return Problem(("top_k",), str(shape.top_k), f"1 to {min(MOST_TOP_K, shape.experts)}", "RANK = false")
             if shape.blocks != shape.slots:
                 return Problem(("blocks",), str(shape.blocks), f"{shape.slots}: one per slot")
-        if self.persistent and (pairs := ceil_div(shape.M, self.rows_per_group) * shape.blocks) >= 1 << 31:
+        if self.persistent and (pairs := self.tiles(shape)) >= 1 << 31:
             return Problem(("M", "blocks"), f"{pairs} pairs of a tile and a block", "below 2^31", "GRID = blocks")
         return super().fits(shape)

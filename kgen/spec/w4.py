@@ -145,6 +145,33 @@ class W4Spec(KernelSpec):
         """LDS bytes of a staged slab: the activations, and the sum of each chunk where DEQUANT needs it."""
         return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
 
+    @property
+    def exchange_bytes(self) -> int:
+        """LDS in which the waves' sums meet, twice."""
+        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
+
+    @property
+    def fixed_k(self) -> int | None:
+        """The K that a kernel is compiled for, None for any."""
+        return None
+
+    # ---- how deep sums are
+
+    @property
+    def group_additions(self) -> int:
+        """Products that one sum takes before it meets its scale."""
+        return self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)
+
+    @property
+    def lane_additions(self) -> int:
+        """Additions over the lanes of a row; the matrix instruction's are among the products."""
+        return 0 if self.matrix else (self.THRDS - 1).bit_length()
+
+    def additions_of_slabs(self, slabs: int) -> int:
+        """The most fp32 additions that a product passes through in `slabs` slabs of one wave, and over its lanes."""
+        correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
+        return self.group_additions + correction + 1 + slabs + self.lane_additions
+
     # ---- registers of a lane
 
     @property
@@ -242,6 +269,17 @@ class W4Spec(KernelSpec):
             return None
         return Problem(
             ("A_CHUNK", "UNRL", "YTILE", "N"), f"{macs} multiply-adds in a trip", f"at most {_UNROLLED}", "lower UNRL"
+        )
+
+    @rule
+    def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
+        if self.fixed_k is None or self.fixed_k % self.GROUP_SIZE == 0:
+            return None
+        return Problem(
+            ("K", "GROUP_SIZE"),
+            str(self.fixed_k),
+            f"a multiple of {self.GROUP_SIZE}",
+            f"K = {ceil_div(self.fixed_k, self.GROUP_SIZE) * self.GROUP_SIZE}",
         )
 
     # ---- what the machine code should show

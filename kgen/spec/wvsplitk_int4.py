@@ -107,11 +107,6 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         )
 
     @property
-    def exchange_bytes(self) -> int:
-        """LDS in which the waves' sums meet, twice."""
-        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
-
-    @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
         if self.STAGING == "wave":
@@ -151,17 +146,6 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
             "STAGING = window, or lower WvPrGrp",
         )
 
-    @rule
-    def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
-        if self.K is None or self.K % self.GROUP_SIZE == 0:
-            return None
-        return Problem(
-            ("K", "GROUP_SIZE"),
-            str(self.K),
-            f"a multiple of {self.GROUP_SIZE}",
-            f"K = {ceil_div(self.K, self.GROUP_SIZE) * self.GROUP_SIZE}",
-        )
-
     # ---- launch
 
     @property
@@ -186,10 +170,5 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         return self.static_lds + self.dynamic_lds(shape)
 
     def additions(self, shape: GemmShape) -> int:
-        group = self.A_CHUNK * (
-            self.k_lanes // self.groups_of_slab if self.matrix else 1
-        )  # of one sum before its scale
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
-        lanes = 0 if self.matrix else (self.THRDS - 1).bit_length()
-        correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
-        return group + correction + 1 + slabs + lanes + self.K_WAVES * self.groups_of_slab + 1
+        return self.additions_of_slabs(slabs) + self.K_WAVES * self.groups_of_slab + 1
