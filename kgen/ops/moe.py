@@ -24,6 +24,7 @@ from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
+from kgen.spec.problem import MoeShape
 
 UP, DOWN, LAYER = MoeWvSplitKInt4Spec.family, MoeDownReduceSpec.family, "moe_decode_int4"
 _router = linear_op("wvsplitk")
@@ -49,7 +50,7 @@ def moe_wvsplitk_int4(
     if plan is None:
         check = partial(check_up, block_size=block_size, top_k=top_k, silu=silu)
         reference = partial(moe_up_reference, block_size=block_size, top_k=top_k, silu=silu)
-        plan = make_plan(UP, key, tensors, check, partial(_answer, UP, x, _up_plan, reference))
+        plan = make_plan(UP, key, tensors, check, partial(_answer, UP, x, _up_counts, reference))
     return plan(*tensors)
 
 
@@ -70,7 +71,7 @@ def moe_down_reduce(
     if plan is None:
         check = partial(check_down, fuse_silu=fuse_silu)
         reference = partial(moe_down_reference, fuse_silu=fuse_silu)
-        plan = make_plan(DOWN, key, tensors, check, partial(_answer, DOWN, x, _down_plan, reference))
+        plan = make_plan(DOWN, key, tensors, check, partial(_answer, DOWN, x, _down_counts, reference))
     return plan(*tensors)
 
 
@@ -108,7 +109,7 @@ def _parts(tensors: tuple[Tensor | None, ...]) -> list[Any]:
 def _answer(
     family: str,
     x: Tensor,
-    plan_of: Callable[..., Plan],
+    counts_of: Callable[[MoeShape], tuple[int, ...]],
     reference: Callable[..., Tensor],
     library: Library,
     problem: LinearProblem,
@@ -122,7 +123,7 @@ def _answer(
 
     def by_kernel(kernel: Kernel) -> Plan:
         _require_rows(kernel, problem)
-        return plan_of(library, kernel, problem, x)
+        return _kernel_plan(family, library, kernel, problem, x, counts_of(problem.moe))
 
     return table_answer(family, library, problem, x.dtype, by_kernel, by_torch)
 
@@ -138,56 +139,36 @@ def _require_rows(kernel: Kernel, problem: MoeProblem) -> None:
         )
 
 
-def _up_plan(library: Library, kernel: Kernel, problem: MoeProblem, x: Tensor) -> Plan:
-    shape, driver = problem.moe, library.driver
-    geometry = kernel.spec.launch(shape, driver.device.cu)
-    sizes = (*problem.sizes, shape.slots, shape.top_k, shape.blocks, geometry.grid[0])
+def _kernel_plan(
+    family: str, library: Library, kernel: Kernel, problem: MoeProblem, x: Tensor, counts: tuple[int, ...]
+) -> Plan:
+    """The launch of either GEMM: weights, x, what says which experts, out; sizes; what the family counts."""
+    driver = library.driver
+    geometry = kernel.spec.launch(problem.moe, driver.device.cu)
+    sizes = (*problem.sizes, *counts, geometry.grid[0])
     launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
     out_shape, out_stride, dtype = problem.out_shape, contiguous(problem.out_shape), x.dtype
     empty, mask = empty_on(x.device), ALIGNMENT - 1
 
-    def run(
-        x: Tensor,
-        weight: Tensor,
-        scales: Tensor,
-        zeros: Tensor | None,
-        expert_ids: Tensor,
-        sorted_ids: Tensor | None,
-        padded_slots: Tensor | None,
-    ) -> Tensor:
-        weight_at, x_at = weight.data_ptr(), x.data_ptr()
-        if (weight_at | x_at) & mask:
-            raise alignment_error(UP, x=x, weight=weight)
+    def run(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, *lists: Tensor | None) -> Tensor:
+        given = (weight, scales, zeros, x, *lists)
+        at = _addresses(given)
+        if (at[0] | at[3]) & mask:
+            raise alignment_error(family, x=x, weight=weight)
         out = empty(out_shape, out_stride, dtype)
-        tensors = (weight, scales, zeros, x, expert_ids, sorted_ids, padded_slots, out)
-        launch(stream(), (*_addresses(tensors), *sizes), tensors)
+        launch(stream(), (*at, out.data_ptr(), *sizes), (*given, out))
         count()
         return out
 
     return run
 
 
-def _down_plan(library: Library, kernel: Kernel, problem: MoeProblem, x: Tensor) -> Plan:
-    shape, driver = problem.moe, library.driver
-    geometry = kernel.spec.launch(shape, driver.device.cu)
-    sizes = (*problem.sizes, shape.top_k, geometry.grid[0])
-    launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
-    out_shape, out_stride, dtype = problem.out_shape, contiguous(problem.out_shape), x.dtype
-    empty, mask = empty_on(x.device), ALIGNMENT - 1
+def _up_counts(shape: MoeShape) -> tuple[int, ...]:
+    return shape.slots, shape.top_k, shape.blocks
 
-    def run(
-        x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, topk_ids: Tensor, topk_weights: Tensor
-    ) -> Tensor:
-        weight_at, x_at = weight.data_ptr(), x.data_ptr()
-        if (weight_at | x_at) & mask:
-            raise alignment_error(DOWN, x=x, weight=weight)
-        out = empty(out_shape, out_stride, dtype)
-        tensors = (weight, scales, zeros, x, topk_ids, topk_weights, out)
-        launch(stream(), (*_addresses(tensors), *sizes), tensors)
-        count()
-        return out
 
-    return run
+def _down_counts(shape: MoeShape) -> tuple[int, ...]:
+    return (shape.top_k,)
 
 
 def _addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
@@ -203,7 +184,7 @@ def _layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, pr
         return lambda x, *others: x.new_empty(problem.out_shape)
     kernel = library.pick(UP, problem.up.shape, DTYPES[x.dtype])
     first = _listed(top_k, renormalize) if kernel is None else _ranked_plan(library, kernel, problem.up, x, renormalize)
-    second = _answer(DOWN, x, _down_plan, moe_down_reference, library, problem.down)
+    second = _answer(DOWN, x, _down_counts, moe_down_reference, library, problem.down)
 
     def run(
         x: Tensor,
@@ -245,13 +226,15 @@ def _ranked_plan(
     def run(
         x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        if (w13.data_ptr() | x.data_ptr()) & mask:
+        given = (w13, scales, zeros, x, logits)
+        at = _addresses(given)
+        if (at[0] | at[3]) & mask:
             raise alignment_error(LAYER, x=x, w13=w13)
         ids = empty(chosen, (shape.top_k, 1), torch.int32)
         weights = empty(chosen, (shape.top_k, 1), torch.float32)
         out = empty(problem.out_shape, contiguous(problem.out_shape), dtype)
-        tensors = (w13, scales, zeros, x, logits, ids, weights, out)
-        launch(stream(), (*_addresses(tensors), *sizes), tensors)
+        made = (ids, weights, out)
+        launch(stream(), (*at, *_addresses(made), *sizes), (*given, *made))
         count()
         return out, ids, weights
 
