@@ -6,6 +6,7 @@ It looks at shapes, strides, types and devices only, so it also runs on fake ten
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -108,9 +109,7 @@ def _problem(
     if problems:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", problems)
     lead = tuple(x.shape[:-1])
-    rows = 1
-    for size in lead:
-        rows *= size
+    rows = math.prod(lead)
     M, K = weight.shape
     piece = ALIGNMENT // x.element_size()
     found: list[Problem] = []
@@ -167,9 +166,7 @@ def sizes_of_bias(x: Tensor, M: int, bias: Tensor | None) -> list[Problem]:
     """A bias of none, [M], or one row per row of x."""
     if bias is None:
         return []
-    rows = 1
-    for size in x.shape[:-1]:
-        rows *= size
+    rows = math.prod(x.shape[:-1])
     shapes: list[tuple[int, ...]] = [(M,), (rows, M)]
     if x.dim() > 2:
         shapes.append((*x.shape[:-1], M))

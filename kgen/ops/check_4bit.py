@@ -5,6 +5,7 @@ Shapes, strides, types and devices only; addresses are the op's last look.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -76,9 +77,7 @@ def check_4bit(
     if problems:
         raise _refused(op, problems)
     M, K = shape
-    rows = 1
-    for size in A.shape[:-1]:
-        rows *= size
+    rows = math.prod(A.shape[:-1])
     multiple = ALIGNMENT // A.element_size() if K % GROUP_SIZES[0] == 0 else 1
     act_stride = row_stride("A", A, K, multiple, MAX_STRIDE, problems)
     bias_stride = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, int32
@@ -60,9 +61,7 @@ def check_int4_linear(
     if problems or found:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", [*problems, *found])
     lead = tuple(x.shape[:-1])
-    rows = 1
-    for size in lead:
-        rows *= size
+    rows = math.prod(lead)
     shape = W4Shape(M, rows, K, K // groups, zeros is not None)
     return Int4Problem(shape, (*lead, M), weight_stride, act_stride, bias_stride, scale_stride, zero_stride)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from kgen.errors import PackError, Problem
 from kgen.ops.pack.checks import GROUP_WORDS, GROUPS, REQUANTISE
-from kgen.ops.pack.files import read_json
+from kgen.ops.pack.files import read_json, require_folder
 
 METHOD = "kgen-w4"
 """quant_method of what `kgen pack` writes."""
@@ -86,11 +86,7 @@ def _refused(folder: Path, file: str, problems: list[Problem]) -> PackError:
 
 def _find(folder: Path) -> tuple[str, dict[str, Any], str]:
     """File, contents and method of the first configuration that is there."""
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "nothing"
-        raise PackError(
-            f"{folder} is no checkpoint", [Problem(("checkpoint",), what, "a folder as Hugging Face lays it out")]
-        )
+    require_folder(folder)
     config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
     for place in (config, config.get("text_config")):
         for key in _KEYS:

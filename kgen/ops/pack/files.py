@@ -110,6 +110,16 @@ class TensorFiles:
             raise PackError(f"{self.folder}: the index does not agree with the files", problems[:8])
 
 
+def require_folder(folder: Path) -> None:
+    """Raise PackError for a checkpoint that is not there."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing: no such folder"
+        raise PackError(
+            f"{folder} is no checkpoint",
+            [Problem(("CHECKPOINT",), found, "a folder with *.safetensors and config.json")],
+        )
+
+
 def damaged(path: Path, why: str) -> PackError:
     """A file that cannot be used."""
     found = Problem((path.name,), why, "a whole safetensors file", "download or make it again")
@@ -129,8 +139,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _names_of(folder: Path) -> tuple[list[str], dict[str, str]]:
     """Names of the files to read, and the index: tensor -> file; empty without one."""
-    if not folder.is_dir():
-        raise PackError(f"{folder}", [Problem(("CHECKPOINT",), "no such folder", "a folder with *.safetensors")])
+    require_folder(folder)
     indexes = sorted(folder.glob("*.safetensors.index.json"), key=lambda path: (path.name != INDEX, path.name))
     if indexes:
         index = read_json(indexes[0]).get("weight_map")
