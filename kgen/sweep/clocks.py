@@ -17,8 +17,7 @@ def clock_state(vendor: str, ordinal: int = 0) -> str:
 
 def _nvidia(ordinal: int) -> str:
     """By nvidia-smi, which counts devices as the driver does and not as CUDA_VISIBLE_DEVICES has them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    device = visible[ordinal] if ordinal < len(visible) and visible[ordinal] else str(ordinal)
+    device = _visible("CUDA_VISIBLE_DEVICES", ordinal)
     command = ["nvidia-smi", f"--id={device}", f"--query-gpu={','.join(_NVIDIA)}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
@@ -28,13 +27,21 @@ def _nvidia(ordinal: int) -> str:
     return f"sm {sm} MHz, mem {mem} MHz, {state}, {heat} C, throttle {throttle}"
 
 
+def _visible(variable: str, ordinal: int) -> str:
+    """The driver's name for the device that this process counts as `ordinal`."""
+    visible = os.environ.get(variable, "").split(",")
+    return visible[ordinal] if ordinal < len(visible) and visible[ordinal] else str(ordinal)
+
+
 def _amd(ordinal: int) -> str:
     """By the kernel driver's files; the line with a star is the level that holds."""
     cards = sorted(Path("/sys/class/drm").glob("card*/device/pp_dpm_sclk"))
-    if ordinal >= len(cards):
+    device = _visible("HIP_VISIBLE_DEVICES", ordinal)
+    if not device.isdigit() or int(device) >= len(cards):
         return ""
+    card = cards[int(device)]
     words = []
-    for name, file in (("core", cards[ordinal]), ("mem", cards[ordinal].with_name("pp_dpm_mclk"))):
+    for name, file in (("core", card), ("mem", card.with_name("pp_dpm_mclk"))):
         try:
             match = re.search(r"(\d+)Mhz \*", file.read_text(encoding="ascii", errors="replace"))
         except OSError:

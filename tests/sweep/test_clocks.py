@@ -30,3 +30,16 @@ def test_without_a_tool_or_with_one_that_says_nothing_they_are_unknown(tool):
     tool.chmod(0o755)
     assert clock_state("nvidia") == "unknown"
     assert clock_state("amd", 99) == "unknown"
+
+
+def test_clocks_of_an_amd_gpu_are_those_of_the_one_that_is_visible(tmp_path, monkeypatch):
+    for card, mhz in enumerate((500, 2900)):
+        folder = tmp_path / f"card{card}" / "device"
+        folder.mkdir(parents=True)
+        (folder / "pp_dpm_sclk").write_text(f"0: 300Mhz\n1: {mhz}Mhz *\n")
+        (folder / "pp_dpm_mclk").write_text("0: 1000Mhz *\n")
+    monkeypatch.setattr("kgen.sweep.clocks.Path", lambda _: tmp_path)
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
+    assert clock_state("amd", 0) == "core 500 MHz, mem 1000 MHz"
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
+    assert clock_state("amd", 0) == "core 2900 MHz, mem 1000 MHz"
