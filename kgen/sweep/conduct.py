@@ -11,12 +11,12 @@ from typing import Any
 
 from kgen.build.run import processors
 from kgen.dispatch import DispatchTable, has_table, load_table, table_path
-from kgen.errors import KgenError, MissingPieceError, Problem, SpecError
+from kgen.errors import KgenError, Problem, SpecError
 from kgen.spec.arch import arch_facts
 from kgen.spec.registry import family_class
 from kgen.sweep.analysis import idle_axes
 from kgen.sweep.farm import DEADLINE, Farm, LocalFarm
-from kgen.sweep.gpu import GpuPlan
+from kgen.sweep.gpu import GpuPlan, no_gpu
 from kgen.sweep.guard import Held, hold, sample_rows
 from kgen.sweep.model import ModelPlan
 from kgen.sweep.plan import SweepPlan, plan
@@ -177,8 +177,9 @@ def conduct(request: Request, progress: Progress | None = None, say: Callable[[s
         tally = sweep.run()
     _remember(store, request, device, kind, sweep.picks)
     promotion = promotion_of(request, whole, store, device.name, kind, table, text, sweep.picks)
-    for row in promotion.rows:
-        _mark_promoted(store, request.family, {row.use.replace("{dtype}", d) for d in request.dtypes})
+    _mark_promoted(
+        store, request.family, {row.use.replace("{dtype}", d) for row in promotion.rows for d in request.dtypes}
+    )
     counts, idle = store.counts(request.family), idle_axes(whole, store.points(request.family))
     store.close()
     path = request.home / "store.sqlite"
@@ -325,9 +326,7 @@ def worker_plans(request: Request) -> list[WorkerPlan]:
 
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if there == 0:
-        raise MissingPieceError(
-            f"times need a GPU of target {request.arch}, and torch sees none here\n  try: --model, which ranks AMD kernels without one"
-        )
+        raise no_gpu(request.arch)
     count = min(request.workers or there, there)
     variable = "HIP_VISIBLE_DEVICES" if arch_facts(request.arch).vendor == "amd" else "CUDA_VISIBLE_DEVICES"
     if there == 1:

@@ -33,6 +33,13 @@ _FLOOR_REPLAYS = 5
 CLOCK_SECONDS = 5.0
 
 
+def no_gpu(arch: str) -> MissingPieceError:
+    """What a sweep that measures lacks here."""
+    return MissingPieceError(
+        f"times need a GPU of target {arch}, and torch sees none here\n  try: --model, which ranks AMD kernels without one"
+    )
+
+
 @dataclass(frozen=True)
 class GpuPlan:
     """Makes a GpuMeasurer in a worker: the target it must be, and the device's number there."""
@@ -45,9 +52,7 @@ class GpuPlan:
 
         driver = session.driver_for(self.arch)
         if driver.device.tensors != "cuda":
-            raise MissingPieceError(
-                f"times need a GPU of target {self.arch}, and torch sees none here\n  try: --model, which ranks AMD kernels without one"
-            )
+            raise no_gpu(self.arch)
         if driver.device.arch != self.arch:
             raise KgenError(
                 f"the GPU that is here is {driver.device}, the sweep is for {self.arch}\n  try: --arch {driver.device.arch}"

@@ -19,6 +19,8 @@ from kgen.dispatch import DispatchTable, parse_table, pick
 from kgen.dispatch.age import rendered_digest
 from kgen.dispatch.because import evidence_digest
 from kgen.dispatch.check import check
+from kgen.errors import KgenError
+from kgen.spec.base import HALVES
 from kgen.spec.registry import spec_from_name
 from kgen.sweep.farm import device_lock
 from kgen.sweep.records import TORCH, Kind
@@ -58,8 +60,6 @@ class Promotion:
 
     def write(self) -> None:
         """Replace the table, if it is still the one that was read. Raises KgenError when another sweep changed it meanwhile."""
-        from kgen.errors import KgenError
-
         with device_lock(f"table {self.path.resolve()}"):
             now = self.path.read_text(encoding="utf-8") if self.path.is_file() else self.old
             if now != self.old:
@@ -199,7 +199,5 @@ def _with_digests(text: str, arch: str, rows: Sequence[Draft], kind: Kind) -> st
 
 def _names(row: Draft) -> list[str]:
     """The kernels that a row names, in the order in which its evidence is digested: by type."""
-    from kgen.spec.base import HALVES
-
     types = [row.dtype] if row.dtype is not None else list(HALVES)
     return [row.use.replace("{dtype}", str(dtype)) for dtype in types]

@@ -243,7 +243,7 @@ def _merge_types(rows: Sequence[Draft]) -> list[Draft]:
         if other is None or other.dtype is None:
             out[key if other is None else (*key, row.dtype)] = row
             continue
-        if {other.dtype, row.dtype} != set(_types()):
+        if {other.dtype, row.dtype} != set(HALVES):
             out[(*key, row.dtype)] = row
             continue
         gains = (other.gain, row.gain)
@@ -259,10 +259,6 @@ def _merge_types(rows: Sequence[Draft]) -> list[Draft]:
             other.kernel, None, *place, both, (*other.each, *row.each), over, (*other.problems, *row.problems)
         )
     return list(out.values())
-
-
-def _types() -> tuple[str, ...]:
-    return HALVES
 
 
 def _span(values: Iterable[int]) -> tuple[int, int]:

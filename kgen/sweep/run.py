@@ -155,8 +155,7 @@ class Sweep:
             begun = time.monotonic()
             batch = future.result()
             ahead = None if self._left(1 - FINALS_SHARE) <= 0 else self._next_build(search)
-            self._do_batch(points, batch)
-            scores = self._scores()
+            scores = self._do_batch(points, batch)
             for point in points:
                 search.told(point, scores.get(point.name, math.inf))
             self.store.release(point.name for point in points)
@@ -204,18 +203,21 @@ class Sweep:
             if waiting:
                 time.sleep(_POLL)
 
-    def _do_batch(self, points: Sequence[Point], batch: Batch) -> None:
+    def _do_batch(self, points: Sequence[Point], batch: Batch) -> dict[str, float]:
+        """Prune, check and time a batch; all scores known after it."""
         takes = {point.name: point.takes for point in points}
         alive = self._enter(batch, takes)
         right = self._check_all(alive)
         self._time_all(right, "explore", self.options.explore_rounds)
-        self._note_timed(right)
+        return self._note_timed(right)
 
-    def _note_timed(self, kernels: Iterable[Built]) -> None:
+    def _note_timed(self, kernels: Iterable[Built]) -> dict[str, float]:
+        """Mark kernels that have times; all scores."""
         scores = self._scores()
         for kernel in kernels:
             if kernel.name in scores:
                 self.store.advance(kernel.name, kernel.origin, "timed")
+        return scores
 
     def _enter(self, batch: Batch, takes: dict[str, tuple[Workload, ...]]) -> list[Built]:
         """Note what was built; answer the kernels that are worth running: no spills, enough waves, nobody's twin."""
