@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kgen.bench.ceilings import ReadFloor
 from kgen.bench.contest import Contest, contest
@@ -19,6 +19,9 @@ from kgen.bench.timing import ROUNDS, compare, weight_sets
 from kgen.errors import KgenError, MissingPieceError
 from kgen.spec.base import Dtype
 from kgen.spec.problem import GemmShape
+
+if TYPE_CHECKING:
+    from kgen.runtime.library import Library
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,7 @@ def bench_family(
 
     Raises MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing wrong is ever timed).
     """
-    from kgen.runtime import session
-
-    library = session.current()
-    if library.driver.device.tensors != "cuda":
-        raise MissingPieceError(
-            f"times need a GPU; the library is on {library.driver.device}\n  try: `kgen check` for the emulator"
-        )
+    library = library_on_gpu()
     floor = ReadFloor(library.driver)
     floors: dict[int, float] = {}
     for shape in shapes:
@@ -88,6 +85,18 @@ def bench_family(
             if progress:
                 progress(shape, dtype)
             yield _bench_case(library, floor, floors, family, shape, dtype, kernel, rounds)
+
+
+def library_on_gpu() -> Library:
+    """The current library; raises MissingPieceError if it is not on a GPU."""
+    from kgen.runtime import session
+
+    library = session.current()
+    if library.driver.device.tensors != "cuda":
+        raise MissingPieceError(
+            f"times need a GPU; the library is on {library.driver.device}\n  try: `kgen check` for the emulator"
+        )
+    return library
 
 
 def _bench_case(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import AsJson, OneArch, command_group
+from kgen.cli.options import AsJson, OneArch, command_group, row_counts
 from kgen.cli.progress import Counting
 from kgen.errors import Problem, SpecError
 
@@ -102,9 +102,11 @@ def _shapes(models: list[str] | None, layers: list[str] | None, rows: str) -> li
             pairs.append((int(m), int(k)))
         else:
             problems.append(Problem(("--shape",), repr(word), "MxK, such as 4096x2048"))
-    counts = [int(word) for word in rows.split(",") if word.strip().isdigit()]
-    if not counts or len(counts) != len(rows.split(",")):
-        problems.append(Problem(("--rows",), repr(rows), "numbers with commas, such as 1,4"))
+    counts: tuple[int, ...] = ()
+    try:
+        counts = row_counts(rows)
+    except SpecError as error:
+        problems += error.problems
     if problems:
         raise SpecError("what to measure", problems)
     if models or not layers:
@@ -175,7 +177,7 @@ def bench_study(
 
     wanted = load_study(family)
     if rows:
-        wanted = replace(wanted, rows=tuple(sorted({shape.N for shape in _shapes(None, ["1x1"], rows)})))
+        wanted = replace(wanted, rows=tuple(sorted(set(row_counts(rows)))))
     if dtype:
         wanted = replace(wanted, dtypes=tuple(_dtype(word) for word in dtype))
     library = session.load(arch)

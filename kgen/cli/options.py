@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from kgen.errors import Problem, SpecError
+
 Arches = Annotated[
     list[str] | None,
     typer.Option(
@@ -29,6 +31,14 @@ SpecSet = Annotated[
         help="Spec set of specs/FAMILY.toml; `default`: the kernels that the dispatch tables name.",
     ),
 ]
+
+
+def row_counts(text: str) -> tuple[int, ...]:
+    """Activation rows as a user lists them, such as `1,4`. Raises SpecError."""
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdigit() for word in words):
+        raise SpecError("activation rows", [Problem(("--rows",), repr(text), "numbers with commas, such as 1,4")])
+    return tuple(map(int, words))
 
 
 def command_group(words: str, **more: Any) -> typer.Typer:

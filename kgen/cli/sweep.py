@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from kgen.cli import show
-from kgen.cli.options import AsJson, OneArch, command_group
+from kgen.cli.options import AsJson, OneArch, command_group, row_counts
 from kgen.cli.progress import Counting
 from kgen.cli.targets import one_arch
 from kgen.errors import MissingPieceError, Problem, SpecError
@@ -140,7 +140,7 @@ def run(
         one_arch(arch),
         sets=tuple(shapes or ()) if shapes or layers else _all_sets(),
         layers=tuple(layers or ()),
-        rows=_numbers(rows),
+        rows=row_counts(rows) if rows is not None else None,
         dtypes=tuple(word.strip() for word in dtype.split(",")),
         axes=parse_axes(axes or ()),
         sizes={name: values or () for name, values in parse_axes(sizes or ()).items()},
@@ -207,7 +207,8 @@ def guard(
 
     sets = tuple(shapes or ()) if shapes or layers else _all_sets()
     dtypes = tuple(word.strip() for word in dtype.split(","))
-    request = Request(family, one_arch(arch), sets, tuple(layers or ()), _numbers(rows), dtypes, out=out, tables=tables)
+    asked = row_counts(rows) if rows is not None else None
+    request = Request(family, one_arch(arch), sets, tuple(layers or ()), asked, dtypes, out=out, tables=tables)
     found, remarks = guarded(request, sample, seed, rounds)
     table = [
         {
@@ -311,15 +312,6 @@ def _seconds(text: str | None) -> float | None:
     if match is None:
         raise SpecError("not a time", [Problem(("--budget",), repr(text), "a number with s, m or h, such as 10m")])
     return float(match[1]) * _UNITS[match[2] or "s"]
-
-
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdigit() for word in words):
-        raise SpecError("activation rows", [Problem(("--rows",), repr(text), "numbers with commas, such as 1,2,4")])
-    return tuple(map(int, words))
 
 
 def _mode(word: str) -> Any:
