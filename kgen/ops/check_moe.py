@@ -12,10 +12,11 @@ from kgen.ops.check import DTYPES, MAX_STRIDE, LinearProblem, beside, differenti
 from kgen.ops.check_int4 import WEIGHT_STRIDE
 from kgen.spec.moe_down_reduce import MOST_SLOTS
 from kgen.spec.moe_wvsplitk_int4 import MOST_EXPERTS, MOST_TOP_K
-from kgen.spec.problem import MoeDownShape, MoeShape, MoeUpShape, ceil_div
+from kgen.spec.problem import MoeDownShape, MoeGemmShape, MoeShape, MoeUpShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, WORD
 
 BLOCK_SIZES = (1, 2, 4)
+GEMM_BLOCK_SIZES = (16, 32, 64, 128)
 MAX_EXPERT_STRIDE = 1 << 32  # elements; the kernels multiply it in 64 bits
 
 
@@ -107,9 +108,68 @@ def check_up(
     padded_slots  none, or int32 with one element: how many places of sorted_ids are filled
     """
     found = _Found(op)
+    blocks = _check_lists(found, x, (expert_ids, sorted_ids, padded_slots), block_size, BLOCK_SIZES, top_k)
+    stack = _stack(found, "", x, weight, scales, zeros, 2 if silu else 1)
+    problem = _up_problem(found, x, stack, blocks, block_size, top_k, silu, False)
+    return replace(problem, permuted=sorted_ids is None and top_k == 1)
+
+
+def check_gemm(
+    op: str,
+    x: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    expert_ids: Tensor,
+    sorted_ids: Tensor | None,
+    padded_slots: Tensor | None,
+    topk_weights: Tensor | None,
+    block_size: int,
+    top_k: int,
+    silu: bool,
+) -> MoeProblem:
+    """The problem of either GEMM on the matrix cores; raises OpError with everything that is wrong.
+
+    All but these as in `check_up`:
+    block_size    16, 32, 64 or 128
+    topk_weights  none, or fp32, contiguous, one for each slot in their order: its row is multiplied by it, and slots in blocks of expert -1 are zeros
+    """
+    found = _Found(op)
+    found.dtype("topk_weights", topk_weights, float32)
+    found.problems += beside(x, topk_weights=topk_weights)
+    blocks = _check_lists(found, x, (expert_ids, sorted_ids, padded_slots), block_size, GEMM_BLOCK_SIZES, top_k)
+    if topk_weights is not None and (topk_weights.numel() != x.shape[0] * top_k or not topk_weights.is_contiguous()):
+        allowed = f"{x.shape[0] * top_k} elements side by side, one for each slot"
+        found.add("topk_weights.shape", shape_words(topk_weights), allowed, "topk_weights.contiguous()")
+    stack = _stack(found, "", x, weight, scales, zeros, 2 if silu else 1)
+    return gemm_problem(stack, x, blocks, block_size, top_k, silu, found)
+
+
+def gemm_problem(
+    stack: Stack, x: Tensor, blocks: int, block_size: int, top_k: int, silu: bool, found: _Found | None = None
+) -> MoeProblem:
+    """What `check_gemm` answers, once the weights are known to be good."""
+    found = found or _Found("moe_gemm_w4a16")
+    M, act_stride = _rows_of(found, x, stack, silu)
+    traits = (stack.group, stack.has_zp, silu)
+    tokens = x.shape[0]
+    shape = MoeGemmShape(M, block_size, stack.K, *traits, experts=stack.E, top_k=top_k, tokens=tokens, blocks=blocks)
+    return MoeProblem(shape, (tokens * top_k, M), stack.strides[0], act_stride, 0, stack)
+
+
+def _check_lists(
+    found: _Found,
+    x: Tensor,
+    lists: tuple[Tensor, Tensor | None, Tensor | None],
+    block_size: int,
+    sizes: tuple[int, ...],
+    top_k: int,
+) -> int:
+    """How many blocks the lists describe; raises with what was found before where they cannot be followed."""
+    expert_ids, sorted_ids, padded_slots = lists
     found.rows(x)
-    if block_size not in BLOCK_SIZES:
-        found.add("block_size", block_size, " or ".join(map(str, BLOCK_SIZES)))
+    if block_size not in sizes:
+        found.add("block_size", block_size, " or ".join(map(str, sizes)))
     if top_k < 1:
         found.add("top_k", top_k, "at least 1")
     for name, tensor in (("expert_ids", expert_ids), ("sorted_ids", sorted_ids), ("padded_slots", padded_slots)):
@@ -123,23 +183,26 @@ def check_up(
         found.add("sorted_ids.shape", shape_words(sorted_ids), f"at least {blocks} blocks of {block_size} slots")
     if padded_slots is not None and padded_slots.numel() != 1:
         found.add("padded_slots.shape", shape_words(padded_slots), "one element")
-    stack = _stack(found, "", x, weight, scales, zeros, 2 if silu else 1)
-    problem = _up_problem(found, x, stack, blocks, block_size, top_k, silu, False)
-    return replace(problem, permuted=sorted_ids is None and top_k == 1)
+    return blocks
+
+
+def _rows_of(found: _Found, x: Tensor, stack: Stack, silu: bool) -> tuple[int, int]:
+    """Output features of one expert, and how far x's rows are apart."""
+    if x.shape[1] != stack.K:
+        found.add("x.shape", shape_words(x), f"[rows, {stack.K}]: eight codes to a word of weight")
+    act_stride = row_stride("x", x, x.shape[1], 8, MAX_STRIDE, found.problems)
+    found.done()
+    return stack.rows // 2 if silu else stack.rows, act_stride
 
 
 def _up_problem(
     found: _Found, x: Tensor, stack: Stack, blocks: int, block_size: int, top_k: int, silu: bool, rank: bool
 ) -> MoeProblem:
     """What `check_up` answers, once the weights are known to be good."""
-    tokens, K = x.shape
-    if K != stack.K:
-        found.add("x.shape", shape_words(x), f"[rows, {stack.K}]: eight codes to a word of weight")
-    act_stride = row_stride("x", x, K, 8, MAX_STRIDE, found.problems)
-    found.done()
-    M = stack.rows // 2 if silu else stack.rows
+    tokens = x.shape[0]
+    M, act_stride = _rows_of(found, x, stack, silu)
     traits = (stack.group, stack.has_zp, silu, rank)
-    shape = MoeUpShape(M, block_size, K, *traits, experts=stack.E, top_k=top_k, tokens=tokens, blocks=blocks)
+    shape = MoeUpShape(M, block_size, stack.K, *traits, experts=stack.E, top_k=top_k, tokens=tokens, blocks=blocks)
     return MoeProblem(shape, (tokens * top_k, M), stack.strides[0], act_stride, 0, stack)
 
 

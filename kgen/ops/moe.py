@@ -45,7 +45,7 @@ def moe_wvsplitk_int4(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_up` for what it takes. Slots that no block of an expert holds are not written."""
     tensors = (x, weight, scales, zeros, expert_ids, sorted_ids, padded_slots)
-    key = (UP, block_size, top_k, silu, *_parts(tensors), torch.is_grad_enabled())
+    key = (UP, block_size, top_k, silu, *parts(tensors), torch.is_grad_enabled())
     plan = session.plans.get(key)
     if plan is None:
         check = partial(check_up, block_size=block_size, top_k=top_k, silu=silu)
@@ -66,7 +66,7 @@ def moe_down_reduce(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_down` for what it takes."""
     tensors = (x, weight, scales, zeros, topk_ids, topk_weights)
-    key = (DOWN, fuse_silu, *_parts(tensors), torch.is_grad_enabled())
+    key = (DOWN, fuse_silu, *parts(tensors), torch.is_grad_enabled())
     plan = session.plans.get(key)
     if plan is None:
         check = partial(check_down, fuse_silu=fuse_silu)
@@ -90,7 +90,7 @@ def moe_decode_int4(
 ) -> Tensor:
     """The op below autograd: a layer in three launches; see `kgen.ops.check_moe.check_layer` for what it takes."""
     tensors = (x, router, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (LAYER, top_k, renormalize, *_parts(tensors), torch.is_grad_enabled())
+    key = (LAYER, top_k, renormalize, *parts(tensors), torch.is_grad_enabled())
     plan = session.plans.get(key)
     if plan is None:
         check = partial(check_layer, top_k=top_k)
@@ -98,7 +98,7 @@ def moe_decode_int4(
     return plan(*tensors)
 
 
-def _parts(tensors: tuple[Tensor | None, ...]) -> list[Any]:
+def parts(tensors: tuple[Tensor | None, ...]) -> list[Any]:
     """What of tensors a plan depends on."""
     return [None if t is None else (t.shape, t.stride(), t.dtype, t.get_device()) for t in tensors]
 
@@ -152,7 +152,7 @@ def _kernel_plan(
 
     def run(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, *lists: Tensor | None) -> Tensor:
         given = (weight, scales, zeros, x, *lists)
-        at = _addresses(given)
+        at = addresses(given)
         if (at[0] | at[3]) & mask:
             raise alignment_error(family, x=x, weight=weight)
         out = empty(out_shape, out_stride, dtype)
@@ -171,7 +171,7 @@ def _down_counts(shape: MoeShape) -> tuple[int, ...]:
     return (shape.top_k,)
 
 
-def _addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
+def addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
@@ -227,14 +227,14 @@ def _ranked_plan(
         x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         given = (w13, scales, zeros, x, logits)
-        at = _addresses(given)
+        at = addresses(given)
         if (at[0] | at[3]) & mask:
             raise alignment_error(LAYER, x=x, w13=w13)
         ids = empty(chosen, (shape.top_k, 1), torch.int32)
         weights = empty(chosen, (shape.top_k, 1), torch.float32)
         out = empty(problem.out_shape, contiguous(problem.out_shape), dtype)
         made = (ids, weights, out)
-        launch(stream(), (*at, *_addresses(made), *sizes), (*given, *made))
+        launch(stream(), (*at, *addresses(made), *sizes), (*given, *made))
         count()
         return out, ids, weights
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kgen.ops.check_moe import check_down, check_layer, check_up
+from kgen.ops.check_moe import check_down, check_gemm, check_layer, check_up
 from kgen.ops.moe import moe_decode_int4, moe_down_reduce, moe_wvsplitk_int4
+from kgen.ops.moe_gemm import moe_gemm_w4a16
 
 _library = torch.library.Library("kgen", "FRAGMENT")
 
@@ -28,6 +29,25 @@ def _up_fake(
 ) -> Tensor:
     lists = (expert_ids, sorted_ids, padded_slots)
     problem = check_up("moe_wvsplitk_int4", x, weight, scales, zeros, *lists, block_size, top_k, silu)
+    return x.new_empty(problem.out_shape)
+
+
+def _gemm_fake(
+    x: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    expert_ids: Tensor,
+    sorted_ids: Tensor | None = None,
+    padded_slots: Tensor | None = None,
+    topk_weights: Tensor | None = None,
+    *,
+    block_size: int = 64,
+    top_k: int = 1,
+    silu: bool = False,
+) -> Tensor:
+    lists = (expert_ids, sorted_ids, padded_slots, topk_weights)
+    problem = check_gemm("moe_gemm_w4a16", x, weight, scales, zeros, *lists, block_size, top_k, silu)
     return x.new_empty(problem.out_shape)
 
 
@@ -68,6 +88,12 @@ _OPS: tuple[tuple[str, Callable[..., Tensor], Callable[..., Tensor]], ...] = (
         "Tensor? padded_slots=None, *, int block_size=1, int top_k=1, bool silu=False) -> Tensor",
         moe_wvsplitk_int4,
         _up_fake,
+    ),
+    (
+        "moe_gemm_w4a16(Tensor x, Tensor weight, Tensor scales, Tensor? zeros, Tensor expert_ids, Tensor? sorted_ids=None, "
+        "Tensor? padded_slots=None, Tensor? topk_weights=None, *, int block_size=64, int top_k=1, bool silu=False) -> Tensor",
+        moe_gemm_w4a16,
+        _gemm_fake,
     ),
     (
         "moe_down_reduce(Tensor x, Tensor weight, Tensor scales, Tensor? zeros, Tensor topk_ids, Tensor topk_weights, *, "
