@@ -5,6 +5,7 @@ from __future__ import annotations
 from kgen.errors import Problem, SpecError
 from kgen.spec.base import KernelSpec
 from kgen.spec.gemm_4bit import Gemm4BitSpec
+from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
@@ -17,7 +18,7 @@ FAMILIES: dict[str, type[KernelSpec]] = {
     cls.family: cls
     for cls in (
         *(WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec, WvSplitKInt4Spec, Gemm4BitSpec),
-        *(MoeWvSplitKInt4Spec, MoeDownReduceSpec),
+        *(MoeWvSplitKInt4Spec, MoeDownReduceSpec, GemmW4A16Spec),
     )
 }
 
