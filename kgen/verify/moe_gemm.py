@@ -12,6 +12,7 @@ from kgen.spec.moe_gemm_w4a16 import MoeGemmW4A16Spec
 from kgen.spec.problem import MoeShape
 from kgen.verify.dense import padded, shaped
 from kgen.verify.elements import POISON, Doubles, from_bits, to_bits
+from kgen.verify.int4 import tile_values
 from kgen.verify.moe_data import (
     BEYOND_LAST,
     QUIET,
@@ -25,7 +26,6 @@ from kgen.verify.moe_data import (
     random_ids,
     routing_of,
 )
-from kgen.verify.w4_tile import tile_weights
 
 
 def gemm_operands(spec: MoeGemmW4A16Spec, case: MoeCase) -> MoeOperands:
@@ -80,7 +80,11 @@ def _reference(
     """Exact outputs [slots, M] on the rounded weights, and what their errors grow with; NaN where nothing is stored."""
     shape, M = case.moe, case.moe.M
     reference, magnitude = np.full((shape.slots, M), np.nan), np.zeros((shape.slots, M))
-    values = {expert: tile_weights(spec, experts.each[expert]) for expert in set(rows.values()) if expert >= 0}
+    values = {
+        expert: tile_values(experts.each[expert].values(), spec.dtype, spec.TruncateBf16Round)
+        for expert in set(rows.values())
+        if expert >= 0
+    }
     for slot, expert in rows.items():
         if expert < 0:
             if weights is not None:
