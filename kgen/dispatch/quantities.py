@@ -79,6 +79,10 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
         Quantity("slot_bytes", "2 * K", "bytes of one slot's activations; STAGING lds keeps those of all slots in LDS"),
         Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes"),
     ),
+    "moe_gemm_w4a16": (
+        Quantity("block_bytes", "2 * N * K", "bytes of a block's activations"),
+        Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes, of the gates alone where there are gates"),
+    ),
     "wvsplitkrc": (
         Quantity("strips", "ceil_div(M, 64)", "output features in 64s: what one work-group's four waves make together"),
         Quantity(

@@ -11,12 +11,13 @@ from kgen.errors import OpError, Problem
 from kgen.ops.check import DTYPES, MAX_STRIDE, LinearProblem, beside, differentiated, row_stride, shape_words
 from kgen.ops.check_int4 import WEIGHT_STRIDE
 from kgen.spec.moe_down_reduce import MOST_SLOTS
+from kgen.spec.moe_gemm_w4a16 import BLOCK_SIZES as GEMM_BLOCK_SIZES
+from kgen.spec.moe_gemm_w4a16 import MOST_BYTES
 from kgen.spec.moe_wvsplitk_int4 import MOST_EXPERTS, MOST_TOP_K
 from kgen.spec.problem import MoeDownShape, MoeGemmShape, MoeShape, MoeUpShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, WORD
 
 BLOCK_SIZES = (1, 2, 4)
-GEMM_BLOCK_SIZES = (16, 32, 64, 128)
 MAX_EXPERT_STRIDE = 1 << 32  # elements; the kernels multiply it in 64 bits
 
 
@@ -151,6 +152,10 @@ def gemm_problem(
     """What `check_gemm` answers, once the weights are known to be good."""
     found = found or _Found("moe_gemm_w4a16")
     M, act_stride = _rows_of(found, x, stack, silu)
+    for name, span in (("x", 2 * x.shape[0] * act_stride), ("weight", 4 * stack.rows * stack.strides[0])):
+        if span >= MOST_BYTES:
+            found.add(f"{name}.shape", f"{span} bytes from the first row to the last", f"fewer than {MOST_BYTES}")
+    found.done()
     traits = (stack.group, stack.has_zp, silu)
     tokens = x.shape[0]
     shape = MoeGemmShape(M, block_size, stack.K, *traits, experts=stack.E, top_k=top_k, tokens=tokens, blocks=blocks)

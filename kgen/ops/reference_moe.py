@@ -76,7 +76,9 @@ def moe_gemm_reference(
     away = (slot < slots) & (expert_ids.repeat_interleave(block_size) < 0)
     if padded_slots is not None:
         away &= place < padded_slots
-    absent = torch.zeros(slots + 1, dtype=torch.bool, device=x.device).index_fill_(0, torch.where(away, slot, slots), True)
+    absent = torch.zeros(slots + 1, dtype=torch.bool, device=x.device).index_fill_(
+        0, torch.where(away, slot, slots), True
+    )
     return torch.where(absent[:slots, None], 0.0, out * topk_weights.reshape(-1, 1).to(dtype))
 
 

@@ -29,6 +29,10 @@ from kgen.spec.w4_tile import TILE, Subtract, W4TileSpec
 BLOCK_SIZES = (16, 32, 64, 128)
 """Slots of a block that kernels exist for."""
 BAND = 8  # blocks that go together over M: of one expert they read the same weights, of several what they read of the activations stays in the L2
+MOST_WEIGHTS = (
+    1 << 31
+)  # of an expert, gates alone where there are gates: with padding, and what is gated, bytes of codes fit 32 bits
+MOST_BYTES = 1 << 32  # of activations
 _ARGS = layout_args(
     ("const u32*", "codes"),
     ("const T*", "scales"),
@@ -211,9 +215,13 @@ class MoeGemmW4A16Spec(W4TileSpec):
         if shape.K % self.GROUP_SIZE or shape.K < self.GROUP_SIZE:
             allowed = f"a multiple of ScaleBlockK = {self.GROUP_SIZE}"
             return Problem(("K",), str(shape.K), allowed, "pad K to whole groups")
-        if not 1 <= shape.M < 1 << 30:
-            return Problem(("M",), str(shape.M), "1 to 2^30 - 1")
-        if self.tiles(shape) >= 1 << 31 or shape.slots >= 1 << 31:
-            found = f"{self.tiles(shape)} work-groups, {shape.slots} slots"
-            return Problem(("M", "blocks"), found, "fewer than 2^31", "split the tokens into several calls")
+        if shape.M < 1 or shape.M * shape.K >= MOST_WEIGHTS:
+            found = f"{shape.M} x {shape.K}"
+            return Problem(
+                ("M", "K"), found, f"fewer than {MOST_WEIGHTS} weights of an expert: 32-bit offsets", "torch"
+            )
+        if self.tiles(shape) >= 1 << 31 or 2 * shape.tokens * shape.K >= MOST_BYTES:
+            found = f"{self.tiles(shape)} work-groups, {2 * shape.tokens * shape.K} bytes of activations"
+            allowed = f"fewer than 2^31, and than {MOST_BYTES}: 32-bit offsets"
+            return Problem(("M", "blocks", "tokens"), found, allowed, "split the tokens into several calls")
         return None

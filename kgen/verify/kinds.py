@@ -141,7 +141,11 @@ class MoeGemm(Moe):
         return fp32_accumulation(spec.additions(shape))
 
 
-_KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = ((LinearSpec, Linear()), (MoeSpec, Moe()), (MoeGemmW4A16Spec, MoeGemm()))
+_KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = (
+    (LinearSpec, Linear()),
+    (MoeSpec, Moe()),
+    (MoeGemmW4A16Spec, MoeGemm()),
+)
 
 
 def kind_of(spec: KernelSpec) -> Kind:
