@@ -172,6 +172,7 @@ def _down_counts(shape: MoeShape) -> tuple[int, ...]:
 
 
 def addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
+    """Where tensors lie; 0 for none."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -42,13 +43,13 @@ def moe_gemm_w4a16(
     key = (GEMM, block_size, top_k, silu, *parts(tensors), torch.is_grad_enabled())
     plan = session.plans.get(key)
     if plan is None:
-        how = {"block_size": block_size, "top_k": top_k, "silu": silu}
-        check = partial(check_gemm, **how)
-        plan = make_plan(GEMM, key, tensors, check, partial(_answer, x, partial(moe_gemm_reference, **how)))
+        check = partial(check_gemm, block_size=block_size, top_k=top_k, silu=silu)
+        reference = partial(moe_gemm_reference, block_size=block_size, top_k=top_k, silu=silu)
+        plan = make_plan(GEMM, key, tensors, check, partial(_answer, x, reference))
     return plan(*tensors)
 
 
-def _answer(x: Tensor, reference: partial[Tensor], library: Library, problem: LinearProblem) -> Plan:
+def _answer(x: Tensor, reference: Callable[..., Tensor], library: Library, problem: LinearProblem) -> Plan:
     assert isinstance(problem, MoeProblem)
     if problem.moe.blocks == 0 or problem.moe.tokens == 0:
         return lambda x, *others: x.new_empty(problem.out_shape)

@@ -66,8 +66,8 @@ def moe_gemm_reference(
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """Either GEMM over blocks, [rows * top_k, M] in `dtype`: that of `moe_up_reference` and, where slots have weights, times those; absent ones 0."""
-    how = {"block_size": block_size, "top_k": top_k, "silu": silu, "dtype": dtype}
-    out = moe_up_reference(x, weight, scales, zeros, expert_ids, sorted_ids, padded_slots, **how)
+    lists = (expert_ids, sorted_ids, padded_slots)
+    out = moe_up_reference(x, weight, scales, zeros, *lists, block_size=block_size, top_k=top_k, silu=silu, dtype=dtype)
     if topk_weights is None:
         return out
     slots = out.shape[0]
@@ -133,8 +133,8 @@ def moe_experts_torch(
 ) -> Tensor:
     """The expert layers of tokens by torch: all weights dequantised to x's type, slots sorted by expert, and torch's grouped matrix products.
 
-    [tokens, hidden] in x's type. Slots of expert -1 add nothing. The weights of a layer are expanded fourfold for the time of the call; nothing is read back.
-    What a layer's torch row runs; torch before 2.10 has no grouped product, and multiplies expert by expert with all rows masked.
+    [tokens, hidden] in x's type. Slots of expert -1 add nothing. The weights of a layer are expanded fourfold for the time of the call; nothing is
+    read back. What a layer's torch row runs; torch before 2.10 has no grouped product, and multiplies expert by expert, all rows each time.
     """
     tokens, top_k = topk_ids.shape
     experts = w13[0].shape[0]

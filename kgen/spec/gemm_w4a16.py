@@ -23,9 +23,7 @@ from kgen.spec.w4_tile import BLOCK, Subtract, W4TileSpec
 from kgen.spec.wvsplitkrc import SLOT
 
 MAX_ROWS = 1 << 20  # activation rows of a launch
-BAND = (
-    8  # blocks along N that go together over M: what they read of the activations stays in the L2 while weights pass by
-)
+BAND = 8  # blocks along N that go together over M: what they read of the activations stays in the L2 while weights pass by
 _SHARED = (("f32*", "partial"), ("u32*", "counter"))
 
 
@@ -60,9 +58,7 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
     template: ClassVar[str] = "gemm_w4a16.hip.jinja"
     any_rows: ClassVar[bool] = True
 
-    BLOCK_N: int = Param(
-        64, among=(16, 32, 64, 128, 256), doc="activation rows of a block; those that are not there are masked"
-    )
+    BLOCK_N: int = Param(64, among=(16, 32, 64, 128, 256), doc="activation rows of a block; those that are not there are masked")
     BLOCK_M: int = Param(64, among=(16, 32, 64, 128, 256), doc="output features of a block")
     BLOCK_K: int = Param(32, among=(32, 64, 128), doc="K elements of a step")
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave")
@@ -71,9 +67,7 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
     ScaleBlockK: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     SUBTRACT: Subtract = Param(
-        "float",
-        among=get_args(Subtract),
-        doc="whether the zero point is taken off codes or off numbers; both are exact",
+        "float", among=get_args(Subtract), doc="whether the zero point is taken off codes or off numbers; both are exact"
     )
     TruncateBf16Round: bool = Param(False, doc="weights are cut off to bf16 instead of rounded to nearest even")
     PreDequantToLDS: bool = Param(
@@ -203,9 +197,7 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
         if problem := super().fits(type(shape)(shape.M, self.BLOCK_N, shape.K, *shape.traits.values())):
             return problem
         if self.blocks(shape) * self.K_SPLIT >= 1 << 31:
-            return Problem(
-                ("M", "N"), f"{self.blocks(shape)} blocks", "fewer than 2^31 work-groups", "split the problem"
-            )
+            return Problem(("M", "N"), f"{self.blocks(shape)} blocks", "fewer than 2^31 work-groups", "split the problem")
         need = self.workspace(shape)
         if need is None or (need.partial_bytes <= SLOT.partial_bytes and need.counter_bytes <= SLOT.counter_bytes):
             return None

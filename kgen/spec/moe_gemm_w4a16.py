@@ -4,13 +4,13 @@
     out[slot, M] = silu(act @ w[expert, i].T) * (act @ w[expert, M + i].T)    SILU: weight [E, 2 M, K], gates first
     out[slot, M] = topk_weights[slot] * (...)                                 where weights of slots are given
 
-M counts output features of one expert, N slots of a block, K the reduction. A slot is a token at one of its top_k experts, a block is BLOCK_N slots of one
-expert (vLLM's block_size_m), which both GEMMs of a layer share; sorted_ids lists the slots block by block, expert_ids the expert of each block, as
-kgen.ops.moe_route.align makes them on the device. A work-group makes one block's outputs of BLOCK_M weight rows: with SILU half of them are gates, and 16
-gates lie beside the 16 rows that they gate, in one wave, so that silu and the product need no exchange.
+M counts output features of one expert, N slots of a block, K the reduction. A slot is a token at one of its top_k experts, a block is BLOCK_N slots
+of one expert (vLLM's block_size_m), which both GEMMs of a layer share; sorted_ids lists the slots block by block, expert_ids the expert of each
+block, as kgen.ops.moe_route.align makes them on the device. A work-group makes one block's outputs of BLOCK_M weight rows: with SILU half of them
+are gates, and 16 gates lie beside the 16 rows that they gate, in one wave, so that silu and the product need no exchange.
 
-Blocks of expert -1 are skipped; where weights of slots are given, their slots are stored as zeros, because whoever sums a token's rows reads all of them.
-Padding slots are read from the first row and not stored. No atomics, no K split: the bits depend on the spec alone. See docs/moe.md.
+Blocks of expert -1 are skipped; where weights of slots are given, their slots are stored as zeros, because whoever sums a token's rows reads all
+of them. Padding slots are read from the first row and not stored. No atomics, no K split: the bits depend on the spec alone. See docs/moe.md.
 """
 
 from __future__ import annotations

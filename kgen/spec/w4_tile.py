@@ -230,9 +230,7 @@ class W4TileSpec(KernelSpec):
         if per_step % (self.chunk_words * self.threads) == 0 and self.chunk_words != 3:
             return None
         found = f"{per_step} words of codes for {self.threads} work-items"
-        return Problem(
-            ("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "1, 2 or a multiple of 4 each", "raise BLOCK_M or BLOCK_K"
-        )
+        return Problem(("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "1, 2 or a multiple of 4 each", "raise BLOCK_M or BLOCK_K")
 
     @rule
     def truncation_is_of_bf16(self, arch: ArchFacts) -> Problem | None:
@@ -280,3 +278,4 @@ class W4TileSpec(KernelSpec):
         """How many multiplying instructions one step holds."""
         per_block = {"mfma_16x16x32": 1, "mma_m16n8k16": 4}.get(self.facts.matrix, 2)
         return self.BLOCK_K // BLOCK * self.n_tiles * self.m_tiles * per_block
+

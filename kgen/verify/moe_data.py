@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from kgen.spec.problem import MoeShape, ceil_div
+from kgen.spec.problem import MoeShape
 from kgen.spec.w4 import WORD
 from kgen.verify.cases import Case
 from kgen.verify.data import Extra
@@ -160,6 +160,7 @@ def blocks_of(shape: MoeShape, routing: int, skipped: Skipped) -> int:
 
 
 def routing_of(case: MoeCase) -> np.random.Generator:
+    """What chooses a case's experts."""
     shape = case.moe
     return np.random.default_rng([case.routing, shape.N, shape.experts, shape.top_k, shape.tokens])
 
