@@ -61,6 +61,14 @@ class LayerProblem(LinearProblem):
     down: MoeProblem
 
 
+@dataclass(frozen=True)
+class ExpertsProblem(LinearProblem):
+    """The same behind a router."""
+
+    up: MoeProblem
+    down: MoeProblem
+
+
 class _Found:
     """The problems of one op, raised together."""
 
@@ -281,23 +289,75 @@ def check_layer(
     found.dtype("router", router, x.dtype)
     found.problems += beside(x, router=router)
     found.done()
-    first = _stack(found, "w13", x, w13, w13_scales, w13_zeros, 2)
-    second = _stack(found, "w2", x, w2, w2_scales, w2_zeros, 1)
+    first, second = _stacks(found, x, (w13, w13_scales, w13_zeros), (w2, w2_scales, w2_zeros))
     if tuple(router.shape) != (first.E, x.shape[1]):
         found.add("router.shape", shape_words(router), f"[{first.E}, {x.shape[1]}]: a row per expert")
     if first.E > MOST_EXPERTS:
         found.add("w13.shape", shape_words(w13), f"at most {MOST_EXPERTS} experts")
     if not 1 <= top_k <= min(MOST_TOP_K, first.E):
         found.add("top_k", top_k, f"1 to {min(MOST_TOP_K, first.E)}")
-    wanted = (first.E, first.K, first.rows // 2)
-    if (second.E, second.rows, second.K) != wanted:
-        allowed = f"[{wanted[0]}, {wanted[1]}, {wanted[2] // WORD}]: back from what w13 {shape_words(w13)} makes"
-        found.add("w2.shape", shape_words(w2), allowed)
     found.done()
     tokens, inner = x.shape[0], first.rows // 2
     up = _up_problem(found, x, first, tokens * top_k, 1, top_k, True, True)
     down = _down_problem(second, tokens, top_k, inner, False)
     return LayerProblem(up.shape, (tokens, second.rows), up.weight_stride, up.act_stride, 0, up, down)
+
+
+def check_experts(
+    op: str,
+    x: Tensor,
+    topk_ids: Tensor,
+    topk_weights: Tensor,
+    w13: Tensor,
+    w13_scales: Tensor,
+    w13_zeros: Tensor | None,
+    w2: Tensor,
+    w2_scales: Tensor,
+    w2_zeros: Tensor | None,
+) -> ExpertsProblem:
+    """The problem of the experts behind a router; raises OpError with everything that is wrong.
+
+    topk_ids      int32 [tokens, top_k], contiguous; -1 for a slot that adds nothing, being another device's
+    topk_weights  fp32, the same
+    The rest as in `check_layer`.
+    """
+    found = _Found(op)
+    found.rows(x)
+    found.dtype("topk_ids", topk_ids, int32)
+    found.dtype("topk_weights", topk_weights, float32)
+    for name, tensor in (("topk_ids", topk_ids), ("topk_weights", topk_weights)):
+        if tensor.dim() != 2 or not tensor.is_contiguous() or tensor.shape[0] != x.shape[0]:
+            found.add(
+                f"{name}.shape", shape_words(tensor), f"[{x.shape[0]}, top_k], contiguous", f"{name}.contiguous()"
+            )
+    found.problems += beside(x, topk_ids=topk_ids, topk_weights=topk_weights)
+    found.done()
+    top_k = topk_ids.shape[1]
+    if topk_weights.shape != topk_ids.shape:
+        found.add("topk_weights.shape", shape_words(topk_weights), f"{shape_words(topk_ids)}, as topk_ids")
+    first, second = _stacks(found, x, (w13, w13_scales, w13_zeros), (w2, w2_scales, w2_zeros))
+    if not 1 <= top_k <= min(MOST_TOP_K, first.E):
+        found.add("topk_ids.shape", shape_words(topk_ids), f"1 to {min(MOST_TOP_K, first.E)} slots of a token")
+    found.done()
+    tokens, inner = x.shape[0], first.rows // 2
+    up = _up_problem(found, x, first, tokens * top_k, 1, top_k, True, False)
+    down = _down_problem(second, tokens, top_k, inner, False)
+    return ExpertsProblem(up.shape, (tokens, second.rows), up.weight_stride, up.act_stride, 0, up, down)
+
+
+def _stacks(
+    found: _Found,
+    x: Tensor,
+    w13: tuple[Tensor, Tensor, Tensor | None],
+    w2: tuple[Tensor, Tensor, Tensor | None],
+) -> tuple[Stack, Stack]:
+    """Both stacks of a layer; that they do not belong together is added to what was found."""
+    first, second = _stack(found, "w13", x, *w13, 2), _stack(found, "w2", x, *w2, 1)
+    wanted = (first.E, first.K, first.rows // 2)
+    if (second.E, second.rows, second.K) != wanted:
+        allowed = f"[{wanted[0]}, {wanted[1]}, {wanted[2] // WORD}]: back from what w13 {shape_words(w13[0])} makes"
+        found.add("w2.shape", shape_words(w2[0]), allowed)
+    return first, second
 
 
 def _stack(

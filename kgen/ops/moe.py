@@ -94,7 +94,7 @@ def moe_decode_int4(
     plan = session.plans.get(key)
     if plan is None:
         check = partial(check_layer, top_k=top_k)
-        plan = make_plan(LAYER, key, tensors, check, partial(_layer_answer, x, top_k, renormalize))
+        plan = make_plan(LAYER, key, tensors, check, partial(layer_answer, x, top_k, renormalize))
     return plan(*tensors)
 
 
@@ -179,7 +179,8 @@ def addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
 # ---- the layer
 
 
-def _layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, problem: LinearProblem) -> Plan:
+def layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, problem: LinearProblem) -> Plan:
+    """A layer by the decode kernels as a plan."""
     assert isinstance(problem, LayerProblem)
     if problem.up.moe.tokens == 0:
         return lambda x, *others: x.new_empty(problem.out_shape)
