@@ -71,9 +71,9 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
     )
     TruncateBf16Round: bool = Param(False, doc="weights are cut off to bf16 instead of rounded to nearest even")
     PreDequantToLDS: bool = Param(
-        True, doc="weights become numbers once per group, in LDS; else in the registers of each wave"
+        False, doc="weights become numbers once per group, in LDS; else in the registers of each wave"
     )
-    DoubleBuffer: bool = Param(True, doc="LDS holds two steps: the next one is on its way while this one is multiplied")
+    DoubleBuffer: bool = Param(False, doc="LDS holds two steps: the next one is on its way while this one is multiplied")
     K_SPLIT: int = Param(1, among=(1, 2, 4, 8), doc="work-groups that share the K of a block, added in order")
 
     @classmethod
