@@ -43,7 +43,9 @@ def wvsplitk_int4(
     )
     plan = session.plans.get(key)
     if plan is None:
-        plan = make_plan(FAMILY, key, (x, weight, scales, zeros, bias), check_int4_linear, partial(wvsplitk_int4_answer, x))
+        plan = make_plan(
+            FAMILY, key, (x, weight, scales, zeros, bias), check_int4_linear, partial(wvsplitk_int4_answer, x)
+        )
     return plan(x, weight, scales, zeros, bias)
 
 
