@@ -29,7 +29,7 @@ from kgen.dispatch.predicate import (
     names_in,
 )
 from kgen.dispatch.quantities import CU_MAX, SIZE_MAX, Traits, trait_values
-from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, key_rows, kernels_named, load_table, rows_range
+from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, kernels_named, key_rows, load_table, rows_range
 from kgen.spec.registry import tabled, tabled_names
 from kgen.spec.route import ROUTES
 

@@ -62,7 +62,7 @@ def _skinny(bytes_per_element: str) -> tuple[Quantity, ...]:
 _TILES = (
     Quantity("blocks_64", "ceil_div(N, 64) * ceil_div(M, 128)", "blocks of 64 activation rows by 128 output features"),
     Quantity("blocks_128", "ceil_div(N, 128) * ceil_div(M, 128)", "blocks of 128 by 128"),
-    Quantity("strips", "ceil_div(M, 128)", "output features in 128s: blocks of one block of activation rows"),
+    Quantity("strips_128", "ceil_div(M, 128)", "output features in 128s: blocks of one block of activation rows"),
 )
 
 QUANTITIES: dict[str, tuple[Quantity, ...]] = {

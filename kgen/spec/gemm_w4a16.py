@@ -2,16 +2,16 @@
 
     out[N, M] = act[N, K] @ w[M, K].T + bias        w = (q[M, K] - z[M, K / ScaleBlockK]) * scale[M, K / ScaleBlockK], rounded once to dtype
 
-M counts output features (weight rows), N activation rows, K the reduction. The weights are those of wvsplitk_int4, in the layout of kgen.ops.pack: one
-copy serves both. Each work-group makes BLOCK_N x BLOCK_M outputs; with K_SPLIT more than one of them share the K of a block, leave their fp32 sums in a
-workspace and the last one to arrive adds them in the order of K, so the bits do not depend on who came when.
+M counts output features (weight rows), N activation rows, K the reduction. The weights are those of wvsplitk_int4, in the layout of kgen.ops.pack:
+one copy serves both. Each work-group makes BLOCK_N x BLOCK_M outputs; with K_SPLIT more than one of them share the K of a block, leave their fp32
+sums in a workspace and the last one to arrive adds them in the order of K, so the bits do not depend on who came when.
 
 Rows beyond N and features beyond M are read from the last one and not stored. See kgen.spec.w4_tile for the block and its waves.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
@@ -23,7 +23,9 @@ from kgen.spec.w4_tile import BLOCK, Subtract, W4TileSpec
 from kgen.spec.wvsplitkrc import SLOT
 
 MAX_ROWS = 1 << 20  # activation rows of a launch
-BAND = 8  # blocks along N that go together over M: what they read of the activations stays in the L2 while weights pass by
+BAND = (
+    8  # blocks along N that go together over M: what they read of the activations stays in the L2 while weights pass by
+)
 _SHARED = (("f32*", "partial"), ("u32*", "counter"))
 
 
@@ -58,7 +60,9 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
     template: ClassVar[str] = "gemm_w4a16.hip.jinja"
     any_rows: ClassVar[bool] = True
 
-    BLOCK_N: int = Param(64, among=(16, 32, 64, 128, 256), doc="activation rows of a block; those that are not there are masked")
+    BLOCK_N: int = Param(
+        64, among=(16, 32, 64, 128, 256), doc="activation rows of a block; those that are not there are masked"
+    )
     BLOCK_M: int = Param(64, among=(16, 32, 64, 128, 256), doc="output features of a block")
     BLOCK_K: int = Param(32, among=(32, 64, 128), doc="K elements of a step")
     THRDS: int = Param(32, among=(32, 64), doc="lanes of a wave")
@@ -67,13 +71,17 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
     ScaleBlockK: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     SUBTRACT: Subtract = Param(
-        "float", among=get_args(Subtract), doc="whether the zero point is taken off codes or off numbers; both are exact"
+        "float",
+        among=get_args(Subtract),
+        doc="whether the zero point is taken off codes or off numbers; both are exact",
     )
     TruncateBf16Round: bool = Param(False, doc="weights are cut off to bf16 instead of rounded to nearest even")
     PreDequantToLDS: bool = Param(
         False, doc="weights become numbers once per group, in LDS; else in the registers of each wave"
     )
-    DoubleBuffer: bool = Param(False, doc="LDS holds two steps: the next one is on its way while this one is multiplied")
+    DoubleBuffer: bool = Param(
+        False, doc="LDS holds two steps: the next one is on its way while this one is multiplied"
+    )
     K_SPLIT: int = Param(1, among=(1, 2, 4, 8), doc="work-groups that share the K of a block, added in order")
 
     @classmethod
@@ -82,10 +90,12 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
 
     # ---- derived
 
-    @property
-    def N(self) -> int:  # type: ignore[override]
-        """Activation rows of a block; a launch has any number of blocks."""
-        return self.BLOCK_N
+    if not TYPE_CHECKING:  # a field of the other linear families, derived here
+
+        @property
+        def N(self) -> int:
+            """Activation rows of a block; a launch has any number of blocks."""
+            return self.BLOCK_N
 
     @property
     def piece(self) -> int:
@@ -197,7 +207,9 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
         if problem := super().fits(type(shape)(shape.M, self.BLOCK_N, shape.K, *shape.traits.values())):
             return problem
         if self.blocks(shape) * self.K_SPLIT >= 1 << 31:
-            return Problem(("M", "N"), f"{self.blocks(shape)} blocks", "fewer than 2^31 work-groups", "split the problem")
+            return Problem(
+                ("M", "N"), f"{self.blocks(shape)} blocks", "fewer than 2^31 work-groups", "split the problem"
+            )
         need = self.workspace(shape)
         if need is None or (need.partial_bytes <= SLOT.partial_bytes and need.counter_bytes <= SLOT.counter_bytes):
             return None

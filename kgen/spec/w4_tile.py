@@ -1,12 +1,12 @@
 """What the families share that multiply 4-bit integer weights by matrix tiles: one work-group's block, how it is staged, and what that takes.
 
 A weight becomes a 16-bit number, (q - z) * scale rounded once, and tiles of 16 x 16 are multiplied with fp32 sums. Letters: M counts output
-features (weight rows), N activation rows, K the reduction. A block is BLOCK_N activation rows by BLOCK_M features; its waves stand WAVES_N along N and
-WvPrGrp / WAVES_N along M; it walks over K in steps of BLOCK_K.
+features (weight rows), N activation rows, K the reduction. A block is BLOCK_N activation rows by BLOCK_M features; its waves stand WAVES_N along
+N and WvPrGrp / WAVES_N along M; it walks over K in steps of BLOCK_K.
 
-With PreDequantToLDS the group dequantises a step's weights once, into LDS, and both operands of the multiplication come from there. Without, codes reach
-each wave in registers and become fragments there, as often as WAVES_N waves share them; K is then permuted inside a step, alike for both operands, so that
-the codes of a lane lie in a row.
+With PreDequantToLDS the group dequantises a step's weights once, into LDS, and both operands of the multiplication come from there. Without, codes
+reach each wave in registers and become fragments there, as often as WAVES_N waves share them; K is then permuted inside a step, alike for both
+operands, so that the codes of a lane lie in a row.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class W4TileSpec(KernelSpec):
 
     shape: ClassVar[type[GemmShape]] = W4Shape
     traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {"GROUP_SIZE": GROUP_SIZES, "HAS_ZP": (False, True)}
+
+    trait_fields: ClassVar[Mapping[str, str]] = {"GROUP_SIZE": "ScaleBlockK"}
 
     if TYPE_CHECKING:
         BLOCK_N: int
@@ -230,7 +232,9 @@ class W4TileSpec(KernelSpec):
         if per_step % (self.chunk_words * self.threads) == 0 and self.chunk_words != 3:
             return None
         found = f"{per_step} words of codes for {self.threads} work-items"
-        return Problem(("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "1, 2 or a multiple of 4 each", "raise BLOCK_M or BLOCK_K")
+        return Problem(
+            ("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "1, 2 or a multiple of 4 each", "raise BLOCK_M or BLOCK_K"
+        )
 
     @rule
     def truncation_is_of_bf16(self, arch: ArchFacts) -> Problem | None:
@@ -278,4 +282,3 @@ class W4TileSpec(KernelSpec):
         """How many multiplying instructions one step holds."""
         per_block = {"mfma_16x16x32": 1, "mma_m16n8k16": 4}.get(self.facts.matrix, 2)
         return self.BLOCK_K // BLOCK * self.n_tiles * self.m_tiles * per_block
-

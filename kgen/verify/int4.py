@@ -1,7 +1,7 @@
 """Data of a case for kernels on 4-bit weights: codes, scales and zero points in the layout of kgen.ops.pack, in numpy.
 
-The reference multiplies the dequantised weights (q - z) * scale, which are exact in fp64; for gemm_w4a16, whose weights are 16-bit numbers, those rounded
-to the type or cut off as the kernel says. The magnitude, on which the error bound rests, is
+The reference multiplies the dequantised weights (q - z) * scale, which are exact in fp64; for gemm_w4a16, whose weights are 16-bit
+numbers, those rounded to the type or cut off as the kernel says. The magnitude, on which the error bound rests, is
 that of the sums which the kernel really makes: with DEQUANT actsum those of the offset codes and of the correction that is taken off.
 """
 
