@@ -86,7 +86,6 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
         Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes"),
     ),
     "moe_gemm_w4a16": (
-        Quantity("block_bytes", "2 * N * K", "bytes of a block's activations"),
         Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes, of the gates alone where there are gates"),
     ),
     "gemm_w4a16": _TILES,

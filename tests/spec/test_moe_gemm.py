@@ -53,7 +53,7 @@ def test_a_block_size_is_shared_by_both_gemms_of_a_layer(arch):
     up, down = (
         {(s.dtype, s.BLOCK_N, s.ScaleBlockK, s.HAS_ZP) for s in table if s.SILU is silu} for silu in (True, False)
     )
-    assert up == down == set(product(("bf16", "fp16"), BLOCK_SIZES, (32, 128), (False, True)))
+    assert up == down == set(product(("bf16", "fp16"), BLOCK_SIZES, (32, 64, 128), (False, True)))
 
 
 def test_names_parse_back():
