@@ -116,7 +116,7 @@ def _use(library: Library, x: Tensor, slots: int, problem: LayerProblem | Expert
 def _experts(library: Library, use: tuple[str, int] | None, E: int) -> Experts:
     if use is None:
         return _by_torch(library)
-    return partial(_by_blocks, use[1], E) if use[1] else _by_slots
+    return partial(by_blocks, use[1], E) if use[1] else by_slots
 
 
 def _by_torch(library: Library) -> Experts:
@@ -139,7 +139,7 @@ def _by_torch(library: Library) -> Experts:
     return run
 
 
-def _by_slots(
+def by_slots(
     x: Tensor,
     ids: Tensor,
     weights: Tensor,
@@ -155,7 +155,7 @@ def _by_slots(
     return moe_down_reduce(inner, w2, w2_scales, w2_zeros, ids, weights)
 
 
-def _by_blocks(
+def by_blocks(
     block_size: int,
     E: int,
     x: Tensor,

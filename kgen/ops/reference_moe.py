@@ -136,8 +136,13 @@ def moe_experts_torch(
     [tokens, hidden] in x's type. Slots of expert -1 add nothing. The weights of a layer are expanded fourfold for the time of the call; nothing is
     read back. What a layer's torch row runs; torch before 2.10 has no grouped product, and multiplies expert by expert, all rows each time.
     """
+    return grouped_experts(x, topk_ids, topk_weights, expanded(w13, x.dtype), expanded(w2, x.dtype))
+
+
+def grouped_experts(x: Tensor, topk_ids: Tensor, topk_weights: Tensor, w13: Tensor, w2: Tensor) -> Tensor:
+    """The same on 16-bit weights, [E, 2 I, hidden] with gates first, and [E, hidden, I]."""
     tokens, top_k = topk_ids.shape
-    experts = w13[0].shape[0]
+    experts = w13.shape[0]
     flat = topk_ids.reshape(-1).long()
     sorted_experts, order = torch.where(flat < 0, experts, flat).sort(stable=True)
     ends = torch.searchsorted(sorted_experts, torch.arange(experts, device=x.device), right=True).int()
@@ -150,9 +155,8 @@ def moe_experts_torch(
     return rows.view(tokens, top_k, -1).sum(1).to(x.dtype)
 
 
-def _grouped(rows: Tensor, stack: tuple[Tensor, Tensor, Tensor | None], ends: Tensor) -> Tensor:
-    """rows [slots, K] @ weight[expert].T, where expert e has the rows from ends[e - 1] to ends[e]; what lies beyond the last is anything."""
-    weights = _expanded(stack, rows.dtype)
+def _grouped(rows: Tensor, weights: Tensor, ends: Tensor) -> Tensor:
+    """rows [slots, K] @ weights[expert].T, where expert e has the rows from ends[e - 1] to ends[e]; what lies beyond the last is anything."""
     if hasattr(torch.nn.functional, "grouped_mm"):
         return torch.nn.functional.grouped_mm(rows, weights.transpose(1, 2), offs=ends)
     out = rows.new_zeros(rows.shape[0], weights.shape[1])
@@ -163,8 +167,8 @@ def _grouped(rows: Tensor, stack: tuple[Tensor, Tensor, Tensor | None], ends: Te
     return out
 
 
-def _expanded(stack: tuple[Tensor, Tensor, Tensor | None], dtype: torch.dtype) -> Tensor:
-    """All weights of a stack, [E, rows, K], made some experts at a time: on the way each element takes 16 bytes."""
+def expanded(stack: tuple[Tensor, Tensor, Tensor | None], dtype: torch.dtype) -> Tensor:
+    """All weights of a stack, [E, rows, K], rounded once; made expert by expert, since on the way each element takes 16 bytes."""
     weight, scales, zeros = stack
     E, rows, words = weight.shape
     out = torch.empty((E, rows, 8 * words), dtype=dtype, device=weight.device)
