@@ -50,8 +50,8 @@ class PrefillTiming:
 def bench_prefill(layer: Layer, tokens: Sequence[int], rounds: int = ROUNDS) -> list[PrefillTiming]:
     """Time a layer's experts for each number of tokens on the current library's GPU.
 
-    Raises SpecError for a number that cannot be, MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing wrong is
-    ever timed).
+    Raises SpecError for a number that cannot be, MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing
+    wrong is ever timed).
     """
     wrong = [count for count in tokens if not 1 <= count <= MOST_TOKENS]
     if wrong:

@@ -48,8 +48,8 @@ EXPERTS = 16
 class MoeRoute(Route):
     """The layer of a mixture: M gates of an expert, K its input, and N slots for every 16 experts, rounded up.
 
-    A slot is a token at one of its experts. What decides is how many rows share an expert's weights, so that number is the table's N, in sixteenths; rows
-    that name moe_gemm_w4a16 say with which blocks.
+    A slot is a token at one of its experts. What decides is how many rows share an expert's weights, so that number is the table's N, in sixteenths;
+    rows that name moe_gemm_w4a16 say with which blocks.
     """
 
     @staticmethod
