@@ -79,9 +79,9 @@ class MoeGemmW4A16Spec(W4TileSpec):
     )
     TruncateBf16Round: bool = Param(False, doc="weights are cut off to bf16 instead of rounded to nearest even")
     PreDequantToLDS: bool = Param(
-        True, doc="weights become numbers once per group, in LDS; else in the registers of each wave"
+        False, doc="weights become numbers once per group, in LDS; else in the registers of each wave"
     )
-    DoubleBuffer: bool = Param(True, doc="LDS holds two steps: the next one is on its way while this one is multiplied")
+    DoubleBuffer: bool = Param(False, doc="LDS holds two steps: the next one is on its way while this one is multiplied")
     SILU: bool = Param(False, doc="weights are gates and what they gate; silu of the first times the second is stored")
 
     @classmethod

@@ -35,7 +35,9 @@ def gemm_spec(block: int, **more: Any) -> MoeGemmW4A16Spec:
     """A kernel for blocks of this size; gates and the second GEMM have different tiles."""
     silu = more.get("SILU", False)
     tile: dict[str, Any] = dict(BLOCK_M=64 if silu else 32, WvPrGrp=2, WAVES_N=1 if silu or block == 16 else 2)
-    return MoeGemmW4A16Spec.checked(dict(arch=ARCH, dtype="bf16", BLOCK_N=block, THRDS=32) | tile | more)
+    return MoeGemmW4A16Spec.checked(
+        dict(arch=ARCH, dtype="bf16", BLOCK_N=block, THRDS=32, DoubleBuffer=True, PreDequantToLDS=silu) | tile | more
+    )
 
 
 GEMMS = [

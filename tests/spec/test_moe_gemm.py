@@ -19,9 +19,12 @@ from kgen.spec.sets import load_set
 SHAPE = MoeGemmShape(768, 64, 2048, 128, False, True, experts=128, top_k=8, tokens=512, blocks=190)
 
 
+LDS = dict(PreDequantToLDS=True, DoubleBuffer=True)
+
+
 def spec(**more) -> MoeGemmW4A16Spec:
     return MoeGemmW4A16Spec.checked(
-        dict(arch="gfx1151", dtype="bf16", BLOCK_N=64, BLOCK_M=128, THRDS=32, WAVES_N=2, SILU=True) | more
+        dict(arch="gfx1151", dtype="bf16", BLOCK_N=64, BLOCK_M=128, THRDS=32, WAVES_N=2, SILU=True, **LDS) | more
     )
 
 
@@ -57,7 +60,8 @@ def test_a_block_size_is_shared_by_both_gemms_of_a_layer(arch):
 
 
 def test_names_parse_back():
-    for one in (spec(), spec(HAS_ZP=True, SILU=False), spec(arch="sm_90", TruncateBf16Round=True)):
+    plain = dict(PreDequantToLDS=False, DoubleBuffer=False)
+    for one in (spec(), spec(HAS_ZP=True, SILU=False), spec(arch="sm_90", TruncateBf16Round=True), spec(**plain)):
         assert spec_from_name(one.name, one.arch) == one
 
 

@@ -16,8 +16,8 @@ from kgen.verify.run import check_kernel
 from tests.kernels.built import compiler
 
 _BASE = dict(arch="gfx1151", dtype="bf16", BLOCK_N=16, BLOCK_M=64, THRDS=32, WvPrGrp=2, ScaleBlockK=32, HAS_ZP=True)
-UP = MoeGemmW4A16Spec.checked(_BASE | dict(SILU=True, BLOCK_K=64))
-DOWN = MoeGemmW4A16Spec.checked(_BASE | dict(BLOCK_M=32, PreDequantToLDS=False, TruncateBf16Round=True))
+UP = MoeGemmW4A16Spec.checked(_BASE | dict(SILU=True, BLOCK_K=64, PreDequantToLDS=True, DoubleBuffer=True))
+DOWN = MoeGemmW4A16Spec.checked(_BASE | dict(BLOCK_M=32, TruncateBf16Round=True, DoubleBuffer=True))
 
 
 @pytest.fixture(scope="module")
