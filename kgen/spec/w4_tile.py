@@ -229,12 +229,10 @@ class W4TileSpec(KernelSpec):
         if not self.PreDequantToLDS:
             return None
         per_step = self.BLOCK_M * self.pieces
-        if per_step % (self.chunk_words * self.threads) == 0 and self.chunk_words != 3:
+        if per_step % (self.chunk_words * self.threads) == 0:
             return None
         found = f"{per_step} words of codes for {self.threads} work-items"
-        return Problem(
-            ("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "1, 2 or a multiple of 4 each", "raise BLOCK_M or BLOCK_K"
-        )
+        return Problem(("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "at least one each", "raise BLOCK_M or BLOCK_K")
 
     @rule
     def truncation_is_of_bf16(self, arch: ArchFacts) -> Problem | None:

@@ -37,7 +37,15 @@ pytestmark = pytest.mark.hipcc
 def specs_on(arch: str) -> tuple[GemmW4A16Spec, GemmW4A16Spec, WvSplitKInt4Spec]:
     """bf16 with K split and codes in registers, fp16 with zero points through LDS, and a skinny kernel for one row."""
     wave = arch_facts(arch).wave
-    block = {"arch": arch, "THRDS": wave, "BLOCK_N": 32, "BLOCK_M": 32, "WvPrGrp": 2, "WAVES_N": 2, "DoubleBuffer": True}
+    block = {
+        "arch": arch,
+        "THRDS": wave,
+        "BLOCK_N": 32,
+        "BLOCK_M": 32,
+        "WvPrGrp": 2,
+        "WAVES_N": 2,
+        "DoubleBuffer": True,
+    }
     split = GemmW4A16Spec.checked(dict(dtype="bf16", BLOCK_K=32, ScaleBlockK=128, K_SPLIT=2) | block)
     whole = GemmW4A16Spec.checked(
         dict(dtype="fp16", BLOCK_K=64, ScaleBlockK=32, HAS_ZP=True, PreDequantToLDS=True) | block
