@@ -162,6 +162,11 @@ class W4TileSpec(KernelSpec):
         """Whether weights are scaled two at a time in the element type: where it has packed arithmetic, which rounds to nearest."""
         return self.dtype == "fp16" or (self.facts.vendor == "nvidia" and not self.TruncateBf16Round)
 
+    @property
+    def past_registers(self) -> bool:
+        """Whether activations reach LDS without passing registers: by DMA, or NVIDIA's asynchronous copies."""
+        return self.facts.lds_dma16 or self.facts.vendor == "nvidia"
+
     # ---- LDS and registers
 
     @property
@@ -198,7 +203,7 @@ class W4TileSpec(KernelSpec):
     def working_registers(self) -> int:
         """Registers of a lane for fragments at hand, for what is in flight, and for dequantising: an estimate on the large side."""
         fragments = (self.m_tiles + 2) * self.fragment_registers
-        staged = 0 if self.facts.lds_dma16 else 4 * self.act_fetches
+        staged = 0 if self.past_registers else 4 * self.act_fetches
         rows = 1 if self.PreDequantToLDS else self.m_tiles * self.fragment_rows
         codes = rows * self.chunks * (self.chunk_words + 2) * (1 if self.PreDequantToLDS else 2)
         return fragments + staged + codes + self.act_fetches + 16
