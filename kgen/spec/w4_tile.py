@@ -162,6 +162,11 @@ class W4TileSpec(KernelSpec):
         """Whether weights are scaled two at a time in the element type: where it has packed arithmetic, which rounds to nearest."""
         return self.dtype == "fp16" or (self.facts.vendor == "nvidia" and not self.TruncateBf16Round)
 
+    @property
+    def past_registers(self) -> bool:
+        """Whether activations reach LDS without passing registers: by DMA, or NVIDIA's asynchronous copies."""
+        return self.facts.lds_dma16 or self.facts.vendor == "nvidia"
+
     # ---- LDS and registers
 
     @property
@@ -198,7 +203,7 @@ class W4TileSpec(KernelSpec):
     def working_registers(self) -> int:
         """Registers of a lane for fragments at hand, for what is in flight, and for dequantising: an estimate on the large side."""
         fragments = (self.m_tiles + 2) * self.fragment_registers
-        staged = 0 if self.facts.lds_dma16 else 4 * self.act_fetches
+        staged = 0 if self.past_registers else 4 * self.act_fetches
         rows = 1 if self.PreDequantToLDS else self.m_tiles * self.fragment_rows
         codes = rows * self.chunks * (self.chunk_words + 2) * (1 if self.PreDequantToLDS else 2)
         return fragments + staged + codes + self.act_fetches + 16
@@ -229,12 +234,10 @@ class W4TileSpec(KernelSpec):
         if not self.PreDequantToLDS:
             return None
         per_step = self.BLOCK_M * self.pieces
-        if per_step % (self.chunk_words * self.threads) == 0 and self.chunk_words != 3:
+        if per_step % (self.chunk_words * self.threads) == 0:
             return None
         found = f"{per_step} words of codes for {self.threads} work-items"
-        return Problem(
-            ("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "1, 2 or a multiple of 4 each", "raise BLOCK_M or BLOCK_K"
-        )
+        return Problem(("BLOCK_M", "BLOCK_K", "WvPrGrp"), found, "at least one each", "raise BLOCK_M or BLOCK_K")
 
     @rule
     def truncation_is_of_bf16(self, arch: ArchFacts) -> Problem | None:
