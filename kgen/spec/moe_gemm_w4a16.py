@@ -81,7 +81,9 @@ class MoeGemmW4A16Spec(W4TileSpec):
     PreDequantToLDS: bool = Param(
         False, doc="weights become numbers once per group, in LDS; else in the registers of each wave"
     )
-    DoubleBuffer: bool = Param(False, doc="LDS holds two steps: the next one is on its way while this one is multiplied")
+    DoubleBuffer: bool = Param(
+        False, doc="LDS holds two steps: the next one is on its way while this one is multiplied"
+    )
     SILU: bool = Param(False, doc="weights are gates and what they gate; silu of the first times the second is stored")
 
     @classmethod
