@@ -205,8 +205,9 @@ class MoeGemmW4A16Spec(W4TileSpec):
         return self.tile_lds if self.lds_at_launch else 0
 
     def launch(self, shape: MoeShape, cu: int) -> Launch:
-        """Geometry for a shape that fits."""
-        return Launch((self.tiles(shape), 1, 1), self.block, self.dynamic_lds(shape))
+        """Geometry for a shape that fits. On NVIDIA the kernel waits for its predecessor itself, as the decode kernels do."""
+        early = self.facts.vendor == "nvidia"
+        return Launch((self.tiles(shape), 1, 1), self.block, self.dynamic_lds(shape), early)
 
     def fits(self, shape: MoeShape) -> Problem | None:
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op and tests all ask here."""

@@ -75,6 +75,7 @@ def test_the_grid_and_lds_are_what_their_expressions_say(more):
         assert launch.grid == (eval(one.grid_expr, {"__builtins__": {}}, names), 1, 1)
         assert launch.lds_bytes == int(one.lds_expr)
         assert launch.block == (one.threads, 1, 1)
+        assert launch.early is (one.arch == "sm_90")
     assert one.static_lds + int(one.lds_expr) == one.tile_lds
 
 
