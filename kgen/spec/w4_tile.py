@@ -26,6 +26,7 @@ BLOCK = 32  # K elements of a block in LDS: what one multiplication of tiles tak
 PIECE = 8  # elements of 16 bytes
 CHUNK = 4  # words of codes that a lane loads at once at most: 16 bytes, 32 elements of K, which a group never cuts
 COUNT = 16  # bytes of LDS in which the first lane tells the others how many shards had arrived
+_MEETING = 64  # registers per lane for sums where shards meet
 # Of one 16 x 32 fragment: registers of a lane; rows that a lane holds; pieces of each row that it holds.
 _FRAGMENT = {
     "wmma_gfx11": (16, 1, 4),
@@ -265,6 +266,14 @@ class W4TileSpec(KernelSpec):
         found = f"{self.sum_registers} registers per lane for sums and {self.working_registers} beside"
         allowed = f"at most {limit} on {arch.name} with {self.threads} work-items"
         return Problem(("BLOCK_N", "BLOCK_M", "WvPrGrp"), found, allowed, "lower BLOCK_N or BLOCK_M, or raise WvPrGrp")
+
+    @rule
+    def sums_meet_in_registers(self, arch: ArchFacts) -> Problem | None:
+        """The last shard holds its sums twice: those of all shards so far, and one shard's on its way."""
+        if self.K_SPLIT == 1 or self.sum_registers <= _MEETING:
+            return None
+        found = f"{self.sum_registers} registers per lane for sums of {self.K_SPLIT} shards"
+        return Problem(("K_SPLIT", "BLOCK_N", "BLOCK_M"), found, f"at most {_MEETING}", "K_SPLIT = 1, or lower BLOCK_M")
 
     # ---- what the machine code should show
 

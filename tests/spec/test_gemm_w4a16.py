@@ -63,6 +63,7 @@ def test_a_name_parses_back(spec):
         ),
         ({"dtype": "fp16", "TruncateBf16Round": True}, ("TruncateBf16Round",), "bf16 alone"),
         ({"BLOCK_N": 128, "BLOCK_K": 128}, ("BLOCK_N", "BLOCK_M", "BLOCK_K"), "at most 65536 on gfx1151"),
+        ({"BLOCK_M": 256, "K_SPLIT": 2}, ("K_SPLIT", "BLOCK_N", "BLOCK_M"), "at most 64"),
         ({"BLOCK_N": 256, "BLOCK_M": 256}, ("BLOCK_N", "BLOCK_M", "WvPrGrp"), "at most 256 on gfx1151"),
     ],
 )
