@@ -112,9 +112,9 @@ def test_one_launch_moves_less_than_a_chain_of_two(library: Library) -> None:
 def test_a_prompt_of_a_smaller_qwen3_is_right_by_blocks(library: Library, tokens: int) -> None:
     """The same layer with twelve experts and many tokens: tiles over blocks of 16 (24 tokens: 16 rows to an expert) and of 64.
 
-    Against fp64 with nothing rounded behind the router. Four roundings to bf16 lie in between (weights, rows between the GEMMs, rows of slots, output), each
-    off by at most 2^-9 of what it rounds and by a third of that in the mean square: of a token's norm 2 * 2^-9 / sqrt(3) if they are independent, and twice
-    that is allowed. The issue's bar is 5e-3.
+    Against fp64 with nothing rounded behind the router. Four roundings to bf16 lie in between (weights, rows between the GEMMs, rows of slots,
+    output), each off by at most 2^-9 of what it rounds and by a third of that in the mean square: of a token's norm 2 * 2^-9 / sqrt(3) if they are
+    independent, and twice that is allowed. The issue's bar is 5e-3.
     """
     make, experts_here = torch.Generator().manual_seed(2), 12
     chosen = list(range(experts_here))
