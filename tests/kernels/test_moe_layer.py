@@ -112,9 +112,9 @@ def test_one_launch_moves_less_than_a_chain_of_two(library: Library) -> None:
 def test_a_prompt_of_a_smaller_qwen3_is_right_by_blocks(library: Library, tokens: int) -> None:
     """The same layer with twelve experts and many tokens: tiles over blocks of 16 (24 tokens: 16 rows to an expert) and of 64.
 
-    Against fp64 with nothing rounded behind the router. Four roundings to bf16 lie in between (weights, rows between the GEMMs, rows of slots,
-    output), each off by at most 2^-9 of what it rounds and by a third of that in the mean square: of a token's norm 2 * 2^-9 / sqrt(3) if they are
-    independent, and twice that is allowed. The issue's bar is 5e-3.
+    Against fp64 with nothing rounded behind the router. A rounding to bf16 is off by 0.212 * 2^-7 of what it rounds in the mean square (docs/accuracy.md).
+    Weights of gates, of what they gate, of the second GEMM, rows between the GEMMs, rows of slots and the output are rounded: six roundings,
+    independent, so sqrt(6) times that of a token's norm, 4.1e-3. Allowed are 5e-3, the relative bar for these kernels.
     """
     make, experts_here = torch.Generator().manual_seed(2), 12
     chosen = list(range(experts_here))
@@ -138,6 +138,6 @@ def test_a_prompt_of_a_smaller_qwen3_is_right_by_blocks(library: Library, tokens
         rows = (torch.nn.functional.silu(gate) * up) @ second.T
         exact.index_add_(0, token, weights[token, slot].double().unsqueeze(1) * rows)
     off = (out.double() - exact).norm(dim=1) / exact.norm(dim=1)
-    assert off.max() <= 2 * 2 * 2.0**-9 / 3**0.5 < 5e-3
+    assert off.max() <= 5e-3
     by_torch = moe_experts_torch(x, ids, weights, w13, w2)  # which rounds gates and what they gate besides
     assert off.mean() <= ((by_torch.double() - exact).norm(dim=1) / exact.norm(dim=1)).mean()
