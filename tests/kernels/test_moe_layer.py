@@ -112,9 +112,9 @@ def test_one_launch_moves_less_than_a_chain_of_two(library: Library) -> None:
 def test_a_prompt_of_a_smaller_qwen3_is_right_by_blocks(library: Library, tokens: int) -> None:
     """The same layer with twelve experts and many tokens: tiles over blocks of 16 (24 tokens: 16 rows to an expert) and of 64.
 
-    Against fp64 with nothing rounded behind the router. A rounding to bf16 is off by 0.212 * 2^-7 of what it rounds in the mean square (docs/accuracy.md).
-    Weights of gates, of what they gate, of the second GEMM, rows between the GEMMs, rows of slots and the output are rounded: six roundings,
-    independent, so sqrt(6) times that of a token's norm, 4.1e-3. Allowed are 5e-3, the relative bar for these kernels.
+    Against fp64 with nothing rounded behind the router. A rounding to bf16 is off by 0.212 * 2^-7 of what it rounds in the mean square
+    (docs/accuracy.md). Weights of gates, of what they gate, of the second GEMM, rows between the GEMMs, rows of slots and the output are rounded:
+    six roundings, independent, so sqrt(6) times that of a token's norm, 4.1e-3. Allowed are 5e-3, the relative bar for these kernels.
     """
     make, experts_here = torch.Generator().manual_seed(2), 12
     chosen = list(range(experts_here))
