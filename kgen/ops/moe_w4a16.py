@@ -168,7 +168,7 @@ def by_blocks(
     w2_scales: Tensor,
     w2_zeros: Tensor | None,
 ) -> Tensor:
-    """By tiles over sorted blocks, one size for both GEMMs. A token's weighted rows are summed in the order of its slots, in fp32."""
+    """By tiles over sorted blocks, one size for both GEMMs. A token's weighted rows are summed in fp32, in an order that the shape alone decides."""
     tokens, top_k = ids.shape
     lists = align(ids, E, block_size, absent=True)
     inner = moe_gemm_w4a16(x, w13, w13_scales, w13_zeros, *lists, block_size=block_size, top_k=top_k, silu=True)
