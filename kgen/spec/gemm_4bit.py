@@ -160,8 +160,19 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def table_bytes(self) -> int:
         """LDS of the table of pairs and of the table of nested absmax."""
-        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES + 4 * 16  # and the 16 numbers
+        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES
+        pairs += 0 if self.COPIES is None or self.fills_by_permute else 4 * 16  # and the 16 numbers
         return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
+
+    @property
+    def fills_by_permute(self) -> bool:
+        """Whether the table of pairs in LDS is made by permutes: where they give a word's elements in its order, and an entry's copies are whole vectors."""
+        return self.COPIES is not None and self.COPIES >= 4 and self.dtype != "fp32" and self.facts.vendor == "nvidia"
+
+    @property
+    def late_tables(self) -> bool:
+        """Whether tables in LDS are filled while the first weights are on their way: where nothing else is staged before them."""
+        return self.table_bytes > 0 and self.STAGING in ("global", "wave")
 
     @property
     def static_lds(self) -> int:
