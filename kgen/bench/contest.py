@@ -3,6 +3,7 @@
 wvsplitk, wvsplitkrc   torch's linear; for wvsplitkrc also its faster, order-dependent sums ("fast"), so that determinism has a price
 llmm1                  torch's linear, and wvsplitk's own answer for one row
 wvsplitk_int4          torch's own int4 kernel, torch's linear on 16-bit weights, GemLite where it is installed (kgen.bench.int4)
+gemm_w4a16, w4a16_linear   the same for many rows, and dequantising and torch's linear
 gemm_4bit              bitsandbytes where it is installed, by its own pick and each of its two paths; else dequantising and torch's linear
 (kgen.bench.codes4)
 wvsplitkq              torch's scaled matrix multiply (fp8), and torch's linear on the same weights in the output's type
@@ -22,6 +23,7 @@ from kgen.spec.arch import arch_facts
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import Code4Shape, GemmShape, W4Shape
 from kgen.spec.registry import FAMILIES, family_class
+from kgen.spec.route import ROUTES
 from kgen.verify.accuracy import Verdict, fp32_accumulation, judge
 from kgen.verify.cases import accumulation
 
@@ -112,12 +114,13 @@ def contest(
     import torch
     from torch.nn.functional import linear
 
-    if family not in contested_families():  # a mixture's problems are W4Shapes, too
-        raise KgenError(f"{family} is no linear family\n  try: one of {', '.join(contested_families())}")
+    known = [*contested_families(), *ROUTES]
+    if family not in known:  # a mixture's problems are W4Shapes, too
+        raise KgenError(f"{family} is no linear family\n  try: one of {', '.join(known)}")
     if isinstance(shape, W4Shape):
         from kgen.bench.int4 import int4_contest
 
-        return int4_contest(library, shape, dtype, sets, kernel)
+        return int4_contest(library, family, shape, dtype, sets, kernel)
     if isinstance(shape, Code4Shape):
         from kgen.bench.codes4 import code4_contest
 

@@ -1,4 +1,7 @@
-"""wvsplitk_int4 and what a user would call instead: torch's own int4 kernel (tinygemm), its linear on 16-bit weights, and GemLite.
+"""wvsplitk_int4, gemm_w4a16, the op over both, and what a user would call instead: torch's int4 kernel (tinygemm), its linear, GemLite.
+
+torch's linear has weights that were 16-bit all along: no dequantising can be faster. For many rows also what a table's torch row runs: dequantise,
+then its linear.
 
 The peers get the same numbers in layouts of their own: tinygemm multiplies (q - 8) * scale + zero with bf16 activations only, GemLite
 (q - zero) * scale. GemLite is an option of the user's: where it is not installed, it is left out.
@@ -8,13 +11,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kgen.bench.contest import Answer, Contest
 from kgen.ops.check import DTYPES
-from kgen.ops.reference import int4_weight
+from kgen.ops.reference import int4_linear_torch, int4_weight
+from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.problem import W4Shape, ceil_div
+from kgen.spec.route import ROUTES
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +50,9 @@ class Weight:
 
 @dataclass(frozen=True)
 class Int4Contest(Contest):
-    """`weights` are of type Weight."""
+    """`weights` are of type Weight. `weight_of` makes the exact weights those that the kernel multiplies: rounded, where it rounds them."""
+
+    weight_of: Callable[[Tensor], Tensor] = field(default=lambda exact: exact)
 
     @property
     def cold(self) -> list[Tensor]:
@@ -58,11 +67,17 @@ class Int4Contest(Contest):
         for first in range(0, self.shape.M, step):
             zeros = None if weight.zeros is None else weight.zeros[first // 8 : (first + step) // 8]
             end = first + step
-            yield int4_weight(weight.codes[first:end], weight.scales[first:end], zeros, torch.float64)
+            exact = int4_weight(weight.codes[first:end], weight.scales[first:end], zeros, torch.float64)
+            yield self.weight_of(exact)
 
 
-def int4_contest(library: Library, shape: W4Shape, dtype: str, sets: int, kernel: str | None = None) -> Int4Contest:
-    """The contest on the library's device, with `sets` weights; `kernel` by name in place of the table's pick."""
+def int4_contest(
+    library: Library, family: str, shape: W4Shape, dtype: str, sets: int, kernel: str | None = None
+) -> Int4Contest:
+    """The contest on the library's device, with `sets` weights; `kernel` by name in place of the table's pick.
+
+    family  or the name of an op that chooses among families
+    """
     import torch
 
     kind = {name: kind for kind, name in DTYPES.items()}[dtype]
@@ -70,17 +85,39 @@ def int4_contest(library: Library, shape: W4Shape, dtype: str, sets: int, kernel
     generator = torch.Generator(device).manual_seed(_SEED)
     weights = [_weight(shape, kind, generator) for _ in range(sets)]
     act = torch.empty(shape.N, shape.K, dtype=kind, device=device).normal_(generator=generator)
-    picked = library.kernel(kernel) if kernel else library.pick("wvsplitk_int4", shape, dtype)
-    op = torch.ops.kgen.wvsplitk_int4
+    answering = library.route(family, shape, dtype) if family in ROUTES else family
+    if kernel:
+        picked: Kernel | None = library.kernel(kernel)
+    else:
+        picked = None if answering is None else library.pick(answering, shape, dtype)
+    op = getattr(torch.ops.kgen, family)
     answers: dict[str, Answer] = {"kgen": lambda w: op(act, w.codes, w.scales, w.zeros)}
     if kernel:
         assert picked is not None
         answers["kgen"] = _direct(picked, shape, act, library.driver)
     peers: dict[str, list[Any]] = {}
+    many = family != WvSplitKInt4Spec.family
+    if many:
+        answers["torch dequantise, linear"] = lambda w: int4_linear_torch(act, w.codes, w.scales, w.zeros)
     for name, (make, answer) in _peers(shape, act).items():
         peers[name] = [make(weight) for weight in weights]
         answers[name] = answer
-    return Int4Contest("wvsplitk_int4", dtype, shape, act, weights, answers, picked, peer_weights=peers)
+    rounded = many and (picked is None or isinstance(picked.spec, GemmW4A16Spec))
+    weight_of = partial(_rounded, kind, None if picked is None else picked.spec) if rounded else _exact
+    return Int4Contest(family, dtype, shape, act, weights, answers, picked, peer_weights=peers, weight_of=weight_of)
+
+
+def _exact(weight: Tensor) -> Tensor:
+    return weight
+
+
+def _rounded(kind: Any, spec: Any, weight: Tensor) -> Tensor:
+    """Weights as matrix tiles multiply them, in fp64: rounded to nearest even, or cut off."""
+    import torch
+
+    if spec is None or not spec.TruncateBf16Round:
+        return weight.to(kind).double()
+    return (weight.float().view(torch.int32) & -65536).view(torch.float32).double()
 
 
 def _weight(shape: W4Shape, kind: Any, generator: Any) -> Weight:
@@ -154,15 +191,22 @@ def _direct(kernel: Kernel, shape: W4Shape, act: Tensor, driver: Any) -> Answer:
     """A kernel called by name, past the table."""
     import torch
 
-    geometry = kernel.spec.launch(shape, driver.device.cu)
+    spec: Any = kernel.spec
+    geometry = spec.launch(shape, driver.device.cu)
     launch = kernel.bind(geometry)
+    need = spec.workspace(shape)
+    scratch: tuple[Tensor, ...] = ()
+    if need is not None:
+        sizes = (need.partial_bytes // 4, need.counter_bytes // 4)
+        scratch = tuple(torch.zeros(size, dtype=torch.int32, device=act.device) for size in sizes)
+    rows = (shape.N,) if isinstance(spec, GemmW4A16Spec) else ()
 
     def call(weight: Any) -> Tensor:
         out = torch.empty(shape.N, shape.M, dtype=act.dtype, device=act.device)
-        tensors = (weight.codes, weight.scales, weight.zeros, act, None, out)
+        tensors = (weight.codes, weight.scales, weight.zeros, act, None, out, *scratch)
         strides = (weight.codes.stride(0), weight.scales.stride(0), weight.scales.stride(0), act.stride(0), 0)
         addresses = tuple(0 if tensor is None else tensor.data_ptr() for tensor in tensors)
-        launch(driver.stream(), (*addresses, shape.M, shape.K, *strides, geometry.grid[0]), tensors)
+        launch(driver.stream(), (*addresses, shape.M, shape.K, *strides, *rows, geometry.grid[0]), tensors)
         return out
 
     return call

@@ -139,7 +139,7 @@ def _bench_case(
 
 def _bits(family: str) -> int:
     """Of a weight, without its scales."""
-    return {"wvsplitkq": 8, "wvsplitk_int4": 4, "gemm_4bit": 4}.get(family, 16)
+    return {"wvsplitkq": 8, "wvsplitk_int4": 4, "gemm_w4a16": 4, "w4a16_linear": 4, "gemm_4bit": 4}.get(family, 16)
 
 
 def _require_right(run: Contest) -> None:

@@ -21,6 +21,8 @@ ROWS = {
     "llmm1": "1",
     "wvsplitkrc": "16,64",
     "gemm_4bit": "1,8",
+    "gemm_w4a16": "16,64,256,1024,4096",
+    "w4a16_linear": "1,8,16,64,256,1024,4096",
 }  # activation rows where nobody says; 1 and 4 for the others
 
 
@@ -58,12 +60,12 @@ def kernels(
     """Time a family's op for every shape, beside what else would answer and the time in which the device reads the same cold bytes."""
     if context.invoked_subcommand is not None:
         return
-    from kgen.spec.registry import family_class, family_of
+    from kgen.spec.registry import family_of, tabled
 
     family = family_of(kernel) if kernel else family
     traits = _traits(family, trait or [])
     wanted = [
-        family_class(family).shape(each.M, each.N, each.K, **traits)
+        tabled(family).shape(each.M, each.N, each.K, **traits)
         for each in _shapes(model, shape, rows or ROWS.get(family, "1,4"))
     ]
     import kgen.ops  # noqa: F401 - registers the ops
@@ -116,9 +118,9 @@ def _shapes(models: list[str] | None, layers: list[str] | None, rows: str) -> li
 
 def _traits(family: str, words: list[str]) -> dict[str, int | bool]:
     """`GROUP_SIZE=32` and such as a dict; SpecError for what the family does not have."""
-    from kgen.spec.registry import family_class
+    from kgen.spec.registry import tabled
 
-    known = family_class(family).traits
+    known = tabled(family).traits
     out: dict[str, int | bool] = {}
     problems = []
     for word in words:

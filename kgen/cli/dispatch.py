@@ -36,9 +36,9 @@ def explain(
     """The row that answers a problem, each of its conditions with the values, and the evidence for it."""
     from kgen.dispatch import explain as explain_pick
     from kgen.dispatch import load_table
-    from kgen.spec.registry import family_class
+    from kgen.spec.registry import tabled
 
-    spec = family_class(family)
+    spec = tabled(family)
     values = _problem_of(problem, tuple(spec.traits))
     loaded = load_table(family, one_arch(arch), table)
     traits = {name: _trait(values[name]) for name in spec.traits if name in values}

@@ -18,7 +18,7 @@ def rendered_digest(spec: KernelSpec) -> str:
 
 def current_digest(table: DispatchTable, row: Row, digest_of: Callable[[KernelSpec], str] | None = None) -> str | None:
     """What `because.source` of a measured or modelled row would be with the kernels' present source; None for other rows."""
-    if not isinstance(row.because, (Measured, Model)) or row.torch:
+    if not isinstance(row.because, (Measured, Model)) or not row.kernels:
         return None
     names = dict.fromkeys(row.kernels.values())
     return evidence_digest([(digest_of or rendered_digest)(table.specs[name]) for name in names])

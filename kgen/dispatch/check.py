@@ -187,7 +187,7 @@ def _try_shape(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) 
             seen.taken.setdefault(row.number, Counter())[winner.number] += 1
             continue
         winner = row
-        if not row.torch:
+        if row.kernels:
             name, _, problem = _fitting(table, row, shape, dtype)
             if problem is not None:
                 seen.unfit.setdefault(row.number, []).append((shape, name, problem))

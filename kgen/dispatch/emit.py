@@ -29,9 +29,11 @@ from kgen.dispatch.predicate import (
     names_in,
 )
 from kgen.dispatch.quantities import CU_MAX, SIZE_MAX, Traits, trait_values
-from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, kernels_named, load_table, rows_range
-from kgen.spec.registry import FAMILIES, family_class
+from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, kernels_named, key_rows, load_table, rows_range
+from kgen.spec.registry import tabled, tabled_names
+from kgen.spec.route import ROUTES
 
+_KERNEL = "the kernel's name and symbol, by which manifest.json tells its file and launch"
 _OPERATORS = {"and": "&&", "or": "||"}
 _FUNCTIONS = {"//": "floor_div", "%": "floor_mod", "ceil_div": "ceil_div", "min": "lesser", "max": "greater"}
 
@@ -48,7 +50,7 @@ def compile_table(table: DispatchTable, folder: Path) -> tuple[Path, Path]:
 
 def compile_tables(arch: str, folder: Path, families: Iterable[str] | None = None) -> list[Path]:
     """Compile the reviewed tables of a target into its build folder; families without a table are left out. Answers the files."""
-    names = [family for family in (families or FAMILIES) if has_table(family, arch)]
+    names = [family for family in (families or tabled_names()) if has_table(family, arch)]
     return [path for family in names for path in compile_table(load_table(family, arch), folder)]
 
 
@@ -96,7 +98,7 @@ namespace kgen::dispatch::{arch}::{family} {{
 enum class Dtype {{ {dtypes} }};
 
 // row      number of the table's row, from 1; 0: no row answers, or a size is outside 1 to {size_max}
-// kernel   the kernel's name and symbol, by which manifest.json tells its file and launch; nullptr: use torch, or what else multiplies there
+// kernel   {what}; nullptr: use torch, or what else multiplies there
 struct Pick {{
   int row;
   const char* kernel;
@@ -114,11 +116,11 @@ constexpr Int greater(Int a, Int b) {{ return a < b ? b : a; }}
 constexpr bool size_ok(Int size) {{ return 1 <= size && size <= {size_max}; }}
 
 struct Names {{
-  const char* of[{dtype_count}]{trait_dims}[{n_count}];  // by dtype{trait_words} and N - {n_first}
+  const char* of[{dtype_count}]{trait_dims}[{n_count}];  // by dtype{trait_words}{n_words}
 }};
 {names}
 {trait_index}constexpr const char* at(const Names& names, Dtype dtype{trait_params}, Int N) {{
-  return {n_first} <= N && N <= {n_last}{trait_known} ? names.of[static_cast<int>(dtype)]{trait_at}[N - {n_first}] : nullptr;
+  return {n_first} <= N && N <= {n_last}{trait_known} ? names.of[static_cast<int>(dtype)]{trait_at}[{n_index}] : nullptr;
 }}
 }}  // namespace detail
 
@@ -136,7 +138,7 @@ constexpr Pick pick(std::int64_t M, std::int64_t N, std::int64_t K, [[maybe_unus
 
 def to_header(table: DispatchTable) -> str:
     """The table as a C++17 header with `constexpr Pick pick(M, N, K, dtype, cu)`."""
-    span, dtypes = rows_range(table.family), family_class(table.family).dtypes()
+    span, keys, dtypes = rows_range(table.family), key_rows(table.family), tabled(table.family).dtypes()
     body = [*_constants(table), *(line for row in table.rows for line in _row_lines(row, table.family))]
     return _HEADER.format(
         family=table.family,
@@ -147,11 +149,14 @@ def to_header(table: DispatchTable) -> str:
         size_max=SIZE_MAX,
         cu_max=CU_MAX,
         cu=family_cu(table),
+        what="the family whose own table names the kernel" if table.family in ROUTES else _KERNEL,
         n_first=span.start,
         n_last=span.stop - 1,
-        n_count=len(span),
+        n_count=len(keys),
+        n_index=f"N - {span.start}" if keys == span else "0",
+        n_words=f" and N - {span.start}" if keys == span else "",
         **_trait_text(table.family),
-        names="\n".join(_names(row, dtypes, span, trait_values(table.family)) for row in table.rows if not row.torch),
+        names="\n".join(_names(row, dtypes, keys, trait_values(table.family)) for row in table.rows if row.kernels),
         body="\n".join(f"  {line}" for line in body),
     )
 
@@ -163,7 +168,7 @@ def _comment(text: str) -> str:
 
 def _trait_text(family: str) -> dict[str, str]:
     """What the header says of a family's traits: dimensions, parameters and the place of a combination; nothing where it has none."""
-    traits = family_class(family).traits
+    traits = tabled(family).traits
     if not traits:
         keys = ("dims", "words", "index", "params", "known", "at", "doc")
         return {f"trait_{key}": "" for key in keys}
@@ -231,7 +236,9 @@ def _row_lines(row: Row, family: str) -> list[str]:
     note = f"// row {row.number}: {_comment(row.because.words())}"
     if row.torch:
         return [note, f"if ({condition}) return {{{row.number}, nullptr}};"]
-    traits = "".join(f", {name}" for name in family_class(family).traits)
+    if row.family:
+        return [note, f'if ({condition}) return {{{row.number}, "{row.family}"}};']
+    traits = "".join(f", {name}" for name in tabled(family).traits)
     answer = f"if (const char* kernel = at(row{row.number}, dtype{traits}, N)) return {{{row.number}, kernel}};"
     return [note, f"if ({condition}) {{", f"  {answer}", "}"]
 

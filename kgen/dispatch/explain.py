@@ -9,7 +9,7 @@ from kgen.dispatch.age import current_digest, freshness
 from kgen.dispatch.evaluate import closure
 from kgen.dispatch.match import Pick, family_cu, pick, shape_values
 from kgen.dispatch.predicate import Compare, Constant, Junction, Name, Node, names_in, to_text
-from kgen.dispatch.table import DispatchTable, Row
+from kgen.dispatch.table import DispatchTable, Row, load_table
 from kgen.spec.problem import GemmShape
 
 
@@ -30,7 +30,10 @@ class Condition:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer for one shape and the way to it; see `as_data` for what scripts may rely on."""
+    """The answer for one shape and the way to it; see `as_data` for what scripts may rely on.
+
+    inner  where the table is an op's: the explanation of the family that it names
+    """
 
     table: DispatchTable
     shape: GemmShape
@@ -39,6 +42,12 @@ class Explanation:
     pick: Pick
     conditions: tuple[Condition, ...]
     tried: tuple[tuple[Row, Condition], ...]
+    inner: Explanation | None = None
+
+    @property
+    def kernel(self) -> str:
+        """A kernel's name, or torch: of the table itself, or of the family's that it names."""
+        return self.inner.kernel if self.inner else self.pick.kernel or "torch"
 
     def as_data(self) -> dict[str, Any]:
         """`row` (its number), `kernel` (a name, or torch), `conditions`, `provenance`, and what led there."""
@@ -50,7 +59,7 @@ class Explanation:
             "problem": {**shape_values(self.shape), "dtype": self.dtype, "cu": self.cu},
             "row": row.number,
             "rows": len(self.table.rows),
-            "kernel": self.pick.kernel or "torch",
+            "kernel": self.kernel,
             "when": row.when,
             "conditions": [condition.as_data() for condition in self.conditions],
             "provenance": evidence | {"words": row.because.words(), "source_now": current_digest(self.table, row)},
@@ -61,13 +70,13 @@ class Explanation:
                 {"row": s.row.number, "kernel": s.kernel, "found": s.problem.found, "allowed": s.problem.allowed}
                 for s in self.pick.skipped
             ],
-        }
+        } | ({"answer": self.inner.as_data()} if self.inner else {})
 
     def text(self, note: str | None = None) -> str:
         """As the command line prints it; `note` follows the evidence: by default, whether the kernels' source has changed since."""
         row = self.pick.row
         note = freshness(self.table, row) if note is None else note
-        lines = [f"row {row.number} of {len(self.table.rows)}   {self.pick.kernel or 'torch'}"]
+        lines = [f"row {row.number} of {len(self.table.rows)}   {self.pick.kernel or self.pick.family or 'torch'}"]
         lines += _aligned(self.conditions)
         lines.append(row.because.words() + (f"; {note}" if note else ""))
         if row.because.why:
@@ -81,6 +90,8 @@ class Explanation:
             width = max(map(len, heads))
             for head, (_, failed) in zip(heads, self.tried, strict=True):
                 lines.append(f"{head:<{width}}   fails at {_said(failed)}")
+        if self.inner:
+            lines += ["", f"{self.inner.table.family}:", *self.inner.text().splitlines()]
         return "\n".join(lines)
 
 
@@ -94,7 +105,8 @@ def explain(table: DispatchTable, shape: GemmShape, dtype: str = "bf16", cu: int
     for row in table.rows[: answer.row.number - 1]:
         if row.number not in passed:
             tried.append((row, next(c for c in _conditions(table, row, env) if not c.holds)))
-    return Explanation(table, shape, dtype, cu, answer, tuple(_conditions(table, answer.row, env)), tuple(tried))
+    inner = explain(load_table(answer.family, table.arch), shape, dtype, cu) if answer.family else None
+    return Explanation(table, shape, dtype, cu, answer, tuple(_conditions(table, answer.row, env)), tuple(tried), inner)
 
 
 def short_use(row: Row, family: str) -> str:

@@ -11,7 +11,7 @@ from kgen.dispatch.predicate import Arithmetic, Compare, Constant, Member, Node,
 from kgen.dispatch.quantities import SIZE_MAX, Traits, trait_values
 from kgen.dispatch.table import DispatchTable, rows_range
 from kgen.spec.problem import GemmShape
-from kgen.spec.registry import family_class
+from kgen.spec.registry import tabled
 
 _SIZES = {
     "M": (1, 2, 8, 17, 64, 129, 1000, 4096, 12288, 152064, SIZE_MAX),
@@ -42,7 +42,7 @@ def model_grid(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Itera
     """Layers (M, K) of real models with every N that kernels exist for, and one more."""
     for (M, K), N, dtype, values in product(
         dict.fromkeys(layers),
-        [*_rows(table), rows_range(table.family).stop],
+        [*_rows(table), *(() if tabled(table.family).any_rows else (rows_range(table.family).stop,))],
         _dtypes(table),
         trait_values(table.family),
     ):
@@ -52,7 +52,7 @@ def model_grid(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Itera
 def _shape(table: DispatchTable, M: int, N: int, K: int, traits: Traits | None = None) -> GemmShape:
     """A problem of the table's family; without traits, with the first ones that exist."""
     values = trait_values(table.family)[0] if traits is None else traits
-    return family_class(table.family).shape(M, N, K, *values)
+    return tabled(table.family).shape(M, N, K, *values)
 
 
 def _rows(table: DispatchTable) -> list[int]:
@@ -66,15 +66,15 @@ def _rows(table: DispatchTable) -> list[int]:
 def _dtypes(table: DispatchTable) -> tuple[str, ...]:
     """All, when a condition or a kernel's name tells them apart; else one stands for all."""
     asked = any(name.id == "dtype" for row in table.rows for name in names_in(row.condition))
-    fixed = any(not row.torch and "{dtype}" not in row.use for row in table.rows)
-    dtypes = family_class(table.family).dtypes()
+    fixed = any(row.kernels and "{dtype}" not in row.use for row in table.rows)
+    dtypes = tabled(table.family).dtypes()
     return dtypes if asked or fixed else dtypes[:1]
 
 
 def _n_values(table: DispatchTable) -> list[int]:
     span = rows_range(table.family)
     few = span if len(span) <= _FEW else (1, span.start - 1, span.start, span.stop - 1)
-    values = {*few, span.stop, 4 * span.stop}
+    values = {value for value in (*few, span.stop, 4 * span.stop) if value > 0}
     for node in _nodes(table):
         if isinstance(node, Constant) and isinstance(node.value, int) and not isinstance(node.value, bool):
             values |= {
@@ -126,7 +126,7 @@ def _crossings(table: DispatchTable, left: Node, right: Node, size: str) -> set[
     ):
         return set()
     a, b = closure(left), closure(right)
-    dtype = family_class(table.family).dtypes()[0]
+    dtype = tabled(table.family).dtypes()[0]
     cu = family_cu(table)
     span = _rows(table) if "N" in reached else [1]
     others = (512, 4096) if {"M", "K"} <= reached else (4096,)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kgen.dispatch.quantities import CU_MAX, SIZE_MAX
-from kgen.dispatch.table import DispatchTable, Row, rows_range
+from kgen.dispatch.table import DispatchTable, Row, key_of, rows_range
 from kgen.errors import MissingPieceError, NoRowError, Problem
 from kgen.spec.arch import arch_facts
 from kgen.spec.base import KernelSpec
 from kgen.spec.problem import GemmShape
-from kgen.spec.registry import family_class
+from kgen.spec.registry import tabled
 
 MEMO_LIMIT = 1 << 14  # shapes remembered by a picker; prompts of every length would fill memory otherwise
 
@@ -34,7 +34,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Pick:
-    """The answer for a shape: the row, the kernel's name and spec (both None for torch), and rows that were passed over as unfit."""
+    """The answer for a shape: the row, the kernel's name and spec (both None for torch), and rows that were passed over as unfit.
+
+    Where the table is that of an op with several families, the answer is a family: `family`, whose own table has the kernel.
+    """
 
     row: Row
     kernel: str | None
@@ -44,7 +47,12 @@ class Pick:
     @property
     def torch(self) -> bool:
         """Whether torch is the answer."""
-        return self.kernel is None
+        return self.row.torch
+
+    @property
+    def family(self) -> str | None:
+        """The family that an op's table names; None for torch, and in a family's own table."""
+        return self.row.family
 
 
 def pick(table: DispatchTable, shape: GemmShape, dtype: str, cu: int | None = None) -> Pick:
@@ -59,7 +67,7 @@ def pick(table: DispatchTable, shape: GemmShape, dtype: str, cu: int | None = No
     for row in table.rows:
         if not row.holds(env):
             continue
-        if row.torch:
+        if row.torch or row.family:
             return Pick(row, None, None, tuple(skipped))
         name, spec, problem = _fitting(table, row, shape, dtype)
         if problem is None:
@@ -77,7 +85,7 @@ def _fitting(
     table: DispatchTable, row: Row, shape: GemmShape, dtype: str
 ) -> tuple[str, KernelSpec | None, Problem | None]:
     """The row's kernel for the shape, and why it cannot do it, or None."""
-    name = row.kernels.get((dtype, shape.N, *shape.traits.values()))
+    name = row.kernels.get(key_of(table.family, dtype, shape))
     if name is None:
         span = rows_range(table.family)
         if shape.N not in span:
@@ -97,12 +105,12 @@ def _check_problem(table: DispatchTable, shape: GemmShape, dtype: str, cu: int) 
         for name, size in (("M", shape.M), ("N", shape.N), ("K", shape.K))
         if not 1 <= size <= SIZE_MAX
     ]
-    for name, values in family_class(table.family).traits.items():
+    for name, values in tabled(table.family).traits.items():
         found = shape.traits.get(name)
         if found not in values:
             allowed = ", ".join(map(str, values))
             problems.append(Problem((name,), "not given" if found is None else str(found), allowed, "use torch"))
-    dtypes = family_class(table.family).dtypes()
+    dtypes = tabled(table.family).dtypes()
     if dtype not in dtypes:
         problems.append(Problem(("dtype",), repr(dtype), ", ".join(dtypes)))
     if not 1 <= cu <= CU_MAX:

@@ -15,7 +15,7 @@ from kgen.dispatch.evaluate import Domain, Range, Value, closure, possible
 from kgen.dispatch.predicate import Node, parse
 from kgen.spec.arch import ArchFacts, arch_facts
 from kgen.spec.problem import GemmShape
-from kgen.spec.registry import family_class
+from kgen.spec.registry import tabled
 
 SIZE_MAX = (
     1 << 31
@@ -59,6 +59,12 @@ def _skinny(bytes_per_element: str) -> tuple[Quantity, ...]:
     )
 
 
+_TILES = (
+    Quantity("blocks_64", "ceil_div(N, 64) * ceil_div(M, 128)", "blocks of 64 activation rows by 128 output features"),
+    Quantity("blocks_128", "ceil_div(N, 128) * ceil_div(M, 128)", "blocks of 128 by 128"),
+    Quantity("strips_128", "ceil_div(M, 128)", "output features in 128s: blocks of one block of activation rows"),
+)
+
 QUANTITIES: dict[str, tuple[Quantity, ...]] = {
     "wvsplitk": _skinny("2 * "),
     "llmm1": _skinny("2 * "),
@@ -78,6 +84,12 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
     "moe_down_reduce": (
         Quantity("slot_bytes", "2 * K", "bytes of one slot's activations; STAGING lds keeps those of all slots in LDS"),
         Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes"),
+    ),
+    "gemm_w4a16": _TILES,
+    "w4a16_linear": (
+        *_TILES,
+        Quantity("act_bytes", "2 * N * K", "bytes of the activations"),
+        Quantity("weight_bytes", "M * K // 2", "bytes of the codes"),
     ),
     "wvsplitkrc": (
         Quantity("strips", "ceil_div(M, 64)", "output features in 64s: what one work-group's four waves make together"),
@@ -117,8 +129,8 @@ def _domain(family: str, arch: str, N: int | None, dtype: str | None, traits: Tr
     names_of = scope(family, arch)
     size = Range(1, SIZE_MAX)
     names: dict[str, Value] = {"M": size, "N": size if N is None else Range(N, N), "K": size, "cu": Range(1, CU_MAX)}
-    names["dtype"] = frozenset(family_class(family).dtypes() if dtype is None else (dtype,))
-    for index, (name, values) in enumerate(family_class(family).traits.items()):
+    names["dtype"] = frozenset(tabled(family).dtypes() if dtype is None else (dtype,))
+    for index, (name, values) in enumerate(tabled(family).traits.items()):
         names[name] = _values(values if traits is None else (traits[index],))
     for name, value in names_of.facts.items():
         names[name] = frozenset((value,)) if isinstance(value, bool) else Range(value, value)
@@ -136,7 +148,7 @@ def _values(values: tuple[int | bool, ...]) -> Value:
 
 def trait_values(family: str) -> list[Traits]:
     """Every combination of a family's traits, in the order in which the family names them; one empty one where it has none."""
-    return list(product(*family_class(family).traits.values()))
+    return list(product(*tabled(family).traits.values()))
 
 
 def facts_named(facts: ArchFacts) -> dict[str, int | bool]:

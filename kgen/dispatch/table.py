@@ -24,19 +24,25 @@ from kgen.errors import Problem, SpecError, TableError
 from kgen.settings import data_dir
 from kgen.spec.arch import ARCHES
 from kgen.spec.base import KernelSpec
-from kgen.spec.registry import FAMILIES, family_class, spec_from_name
+from kgen.spec.problem import GemmShape
+from kgen.spec.registry import spec_from_name, tabled, tabled_names
+from kgen.spec.route import ROUTES
 
 SCHEMA = 1
 TORCH = "torch"
 Key = tuple[str | int | bool, ...]
-"""dtype, N and the values of the family's traits: what a kernel is looked up by."""
+"""dtype, N and the values of the family's traits: what a kernel is looked up by; N is ANY_N where kernels take any."""
+ANY_N = 0
 _ROW_KEYS = ("when", "use", "because")
 _HEAD_KEYS = ("schema", "arch", "family", "row")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row. `kernels` maps (dtype, N, the family's traits) to the kernel's name wherever the condition can hold; it is empty for torch."""
+    """One row. `kernels` maps (dtype, N, the family's traits) to the kernel's name wherever the condition can hold; it is empty for torch.
+
+    family  in the table of an op with several families: the one that the row names, None for torch
+    """
 
     number: int
     when: str
@@ -45,6 +51,7 @@ class Row:
     condition: Node = field(repr=False)
     holds: Callable[[Mapping[str, Any]], bool] = field(repr=False, compare=False)
     kernels: Mapping[Key, str] = field(repr=False)
+    family: str | None = None
 
     @property
     def torch(self) -> bool:
@@ -75,7 +82,17 @@ def kernels_named(table: DispatchTable) -> list[str]:
 
 def rows_range(family: str) -> range:
     """The N that kernels of the family exist for."""
-    return family_class(family).row_counts()
+    return tabled(family).row_counts()
+
+
+def key_rows(family: str) -> range:
+    """The N of the family's keys: one that stands for all where kernels take any number of rows."""
+    return range(ANY_N, ANY_N + 1) if tabled(family).any_rows else rows_range(family)
+
+
+def key_of(family: str, dtype: str, shape: GemmShape) -> Key:
+    """What the problem's kernel is looked up by."""
+    return (dtype, ANY_N if tabled(family).any_rows else shape.N, *shape.traits.values())
 
 
 def fill(use: str, values: Mapping[str, str | int | bool]) -> str:
@@ -105,13 +122,13 @@ def families_of(arch: str, path: Path | None = None) -> list[str]:
     A file that says none is taken for wvsplitk's: reading it says what is wrong with it.
     """
     if path is None:
-        return [family for family in FAMILIES if has_table(family, arch)]
+        return [family for family in tabled_names() if has_table(family, arch)]
     try:
         text = path.read_text(encoding="utf-8")
         family = (json.loads(text) if path.suffix == ".json" else tomllib.loads(text))["family"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         family = None
-    return [family if family in FAMILIES else next(iter(FAMILIES))]
+    return [family if family in tabled_names() else tabled_names()[0]]
 
 
 def load_table(family: str, arch: str, path: Path | None = None) -> DispatchTable:
@@ -184,7 +201,7 @@ def _head_problems(data: Mapping[str, Any]) -> list[Problem]:
     if schema != SCHEMA or isinstance(schema, bool):
         found = "not given" if schema is None else repr(schema)
         out.append(Problem(("schema",), found, str(SCHEMA), "another schema needs another kgen"))
-    for key, known in (("arch", ARCHES), ("family", FAMILIES)):
+    for key, known in (("arch", ARCHES), ("family", tabled_names())):
         value = data.get(key)
         if not isinstance(value, str) or value not in known:
             out.append(Problem((key,), "not given" if value is None else repr(value), ", ".join(known)))
@@ -235,7 +252,8 @@ class _RowReader:
         kernels = self.kernels(use, condition) if use is not None else {}
         if self.problems or because is None or condition is None or when is None or use is None:
             return None
-        return Row(self.number, when, use, because, condition, closure(condition), kernels)
+        family = use if self.family in ROUTES and use != TORCH else None
+        return Row(self.number, when, use, because, condition, closure(condition), kernels, family)
 
     def text(self, key: str) -> str | None:
         value = self.entry.get(key)
@@ -284,26 +302,27 @@ class _RowReader:
 
     def kernels(self, use: str, condition: Node | None) -> dict[Key, str]:
         """Names by key where the condition can hold; with an unreadable condition, all of them, to check the name at least."""
-        names = ("dtype", "N", *family_class(self.family).traits)
+        kind = tabled(self.family)
+        names = ("dtype", "N", *kind.traits)
         filled = use
-        for name in names:
+        for name in (name for name in names if not (name == "N" and kind.any_rows)):
             filled = filled.replace(f"{{{name}}}", "")
         if "{" in filled or "}" in filled:
-            known = ", ".join(f"{{{name}}}" for name in names)
+            known = ", ".join(f"{{{name}}}" for name in names if not (name == "N" and kind.any_rows))
             self.complain("use", repr(use), f"the placeholders {known}, nothing else in braces")
             return {}
         out: dict[Key, str] = {}
         always: set[Key] = set()
         reachable = False
-        dtypes = family_class(self.family).dtypes()
+        dtypes = tabled(self.family).dtypes()
         told_apart = self._told_apart(condition, names)
         truths: dict[Key, Any] = {}
-        for dtype, N, traits in product(dtypes, rows_range(self.family), trait_values(self.family)):
+        for dtype, N, traits in product(dtypes, key_rows(self.family), trait_values(self.family)):
             key: Key = (dtype, N, *traits)
             same = tuple(value for value, asked in zip(key, told_apart, strict=True) if asked)
             truth = truths.get(same)
             if truth is None:
-                domain = self.scope.domain(N, dtype, traits)
+                domain = self.scope.domain(None if kind.any_rows else N, dtype, traits)
                 truth = truths[same] = frozenset((True,)) if condition is None else possible(condition, domain)
             reachable = reachable or True in truth  # type: ignore[operator]
             if truth == {True} and condition is not None:
@@ -318,8 +337,18 @@ class _RowReader:
             allowed = f"a condition that can hold for an N of {span.start} to {span.stop - 1}"
             found = f"{self.entry.get('when')!r} holds for no N that {self.family} has"
             self.complain("when", found, allowed, f'use = "{TORCH}"')
+        if self.family in ROUTES:
+            self.check_family(use)
+            return {}
         self.add_specs(out)
         return out
+
+    def check_family(self, use: str) -> None:
+        """An op's row names one of its families."""
+        known = ROUTES[self.family].families
+        if use not in known:
+            allowed = ", ".join((*known, TORCH))
+            self.complain("use", repr(use), allowed, f"the families of {self.family}; their own tables name kernels")
 
     def _told_apart(self, condition: Node | None, names: tuple[str, ...]) -> list[bool]:
         """Which of the names the condition's truth can depend on: what does not matter is looked at once."""

@@ -22,6 +22,7 @@ from kgen.ops.check import (
 from kgen.spec.problem import W4Shape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, WORD
 
+MAX_STRIDE_TILES = MAX_STRIDE // 32  # elements; the same offsets inside 256 rows of a block of tiles
 WEIGHT_STRIDE = 4  # words: rows of codes begin at a multiple of 16 bytes
 
 
@@ -34,7 +35,13 @@ class Int4Problem(LinearProblem):
 
 
 def check_int4_linear(
-    op: str, x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None
+    op: str,
+    x: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    bias: Tensor | None,
+    max_stride: int = MAX_STRIDE,
 ) -> Int4Problem:
     """The problem that these tensors pose; raises OpError with everything that is wrong with them.
 
@@ -43,6 +50,7 @@ def check_int4_linear(
     scales  [M, K / group], x's type, group 32, 64 or 128, elements of a row side by side
     zeros   none (zero points of 8), or int32 [ceil(M / 8), K / group], row m in word m // 8 at bits 4 * (m % 8)
     bias    none, [M], or one row per row of x
+    Rows may lie `max_stride` elements apart, codes and scales an eighth of that.
     """
     problems = _types(x, weight, scales, zeros, bias)
     if not problems:
@@ -53,10 +61,10 @@ def check_int4_linear(
     if not problems:
         M, K = weight.shape[0], WORD * weight.shape[1]
         groups = scales.shape[1]
-        act_stride = row_stride("x", x, K, 8, MAX_STRIDE, found)
-        weight_stride = row_stride("weight", weight, K // WORD, WEIGHT_STRIDE, MAX_STRIDE // 8, found)
-        scale_stride = row_stride("scales", scales, groups, 1, MAX_STRIDE // 8, found)
-        zero_stride = 0 if zeros is None else row_stride("zeros", zeros, groups, 1, MAX_STRIDE // 8, found)
+        act_stride = row_stride("x", x, K, 8, max_stride, found)
+        weight_stride = row_stride("weight", weight, K // WORD, WEIGHT_STRIDE, max_stride // 8, found)
+        scale_stride = row_stride("scales", scales, groups, 1, max_stride // 8, found)
+        zero_stride = 0 if zeros is None else row_stride("zeros", zeros, groups, 1, max_stride // 8, found)
         bias_stride = 0 if bias is None or bias.dim() == 1 else row_stride("bias", bias, M, 1, MAX_STRIDE, found)
     if problems or found:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", [*problems, *found])
@@ -64,6 +72,13 @@ def check_int4_linear(
     rows = math.prod(lead)
     shape = W4Shape(M, rows, K, K // groups, zeros is not None)
     return Int4Problem(shape, (*lead, M), weight_stride, act_stride, bias_stride, scale_stride, zero_stride)
+
+
+def check_w4a16(
+    op: str, x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None
+) -> Int4Problem:
+    """`check_int4_linear` for kernels that take many rows at once."""
+    return check_int4_linear(op, x, weight, scales, zeros, bias, MAX_STRIDE_TILES)
 
 
 def _types(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None) -> list[Problem]:

@@ -63,10 +63,10 @@ def table_answer(
         return lambda x, *others: x.new_empty(problem.out_shape, dtype=out_dtype)
     # Nothing to reduce: the table has no sizes below 1.
     kernel = library.pick(family, shape, ALL_DTYPES[out_dtype]) if shape.K else None
-    return _torch_plan(family, library, reference) if kernel is None else kernel_plan(kernel)
+    return torch_answer(family, library, reference) if kernel is None else kernel_plan(kernel)
 
 
-def _torch_plan(family: str, library: Library, reference: Callable[..., Tensor]) -> Plan:
+def torch_answer(family: str, library: Library, reference: Callable[..., Tensor]) -> Plan:
     """The plan of a problem that the table gives to torch."""
     count = library.count_torch(family).add
 

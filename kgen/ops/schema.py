@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kgen.ops.check import check_linear, check_scaled_linear
+from kgen.ops.check import LinearProblem, check_linear, check_scaled_linear
 from kgen.ops.check_4bit import check_4bit
-from kgen.ops.check_int4 import check_int4_linear
+from kgen.ops.check_int4 import check_int4_linear, check_w4a16
 from kgen.ops.gemm_4bit import gemm_4bit
+from kgen.ops.gemm_w4a16 import gemm_w4a16
 from kgen.ops.linear import linear_op
+from kgen.ops.w4a16_linear import w4a16_linear
 from kgen.ops.wvsplitk_int4 import wvsplitk_int4
 from kgen.ops.wvsplitkq import OUT, wvsplitkq
 from kgen.ops.wvsplitkrc import wvsplitkrc
@@ -114,17 +116,30 @@ _library.impl("gemm_4bit", torch.library.fallthrough_kernel, "Autograd")
 torch.library.register_fake("kgen::gemm_4bit", _gemm_4bit_fake, lib=_library)
 
 
-def _wvsplitk_int4_fake(
-    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
-) -> Tensor:
-    return x.new_empty(check_int4_linear("wvsplitk_int4", x, weight, scales, zeros, bias).out_shape)
+_INT4_OPS: dict[str, tuple[Callable[..., Tensor], Callable[..., LinearProblem]]] = {
+    "wvsplitk_int4": (wvsplitk_int4, check_int4_linear),
+    "gemm_w4a16": (gemm_w4a16, check_w4a16),
+    "w4a16_linear": (w4a16_linear, check_w4a16),
+}
 
 
-_library.define(
-    "wvsplitk_int4(Tensor x, Tensor weight, Tensor scales, Tensor? zeros=None, Tensor? bias=None) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-for _key in ("CPU", "CUDA"):
-    _library.impl("wvsplitk_int4", wvsplitk_int4, _key)
-_library.impl("wvsplitk_int4", torch.library.fallthrough_kernel, "Autograd")
-torch.library.register_fake("kgen::wvsplitk_int4", _wvsplitk_int4_fake, lib=_library)
+def _int4_fake(op: str, check: Callable[..., LinearProblem]) -> Callable[..., Tensor]:
+    """The output's shape; the same check, the same words."""
+
+    def fake(
+        x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        return x.new_empty(check(op, x, weight, scales, zeros, bias).out_shape)
+
+    return fake
+
+
+for _op, (_code, _check) in _INT4_OPS.items():
+    _library.define(
+        f"{_op}(Tensor x, Tensor weight, Tensor scales, Tensor? zeros=None, Tensor? bias=None) -> Tensor",
+        tags=(torch.Tag.pt2_compliant_tag,),
+    )
+    for _key in ("CPU", "CUDA"):
+        _library.impl(_op, _code, _key)
+    _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")
+    torch.library.register_fake(f"kgen::{_op}", _int4_fake(_op, _check), lib=_library)

@@ -43,11 +43,14 @@ def wvsplitk_int4(
     )
     plan = session.plans.get(key)
     if plan is None:
-        plan = make_plan(FAMILY, key, (x, weight, scales, zeros, bias), check_int4_linear, partial(_answer, x))
+        plan = make_plan(
+            FAMILY, key, (x, weight, scales, zeros, bias), check_int4_linear, partial(wvsplitk_int4_answer, x)
+        )
     return plan(x, weight, scales, zeros, bias)
 
 
-def _answer(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
+def wvsplitk_int4_answer(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
+    """The family's answer as a plan: of its table's kernel, or torch."""
     assert isinstance(problem, Int4Problem)
 
     def kernel_plan(kernel: Kernel) -> Plan:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kgen.binary import read_binary
 from kgen.build.manifest import KernelEntry, Manifest, load_manifest
-from kgen.dispatch import Picker, load_table
+from kgen.dispatch import Picker, has_table, load_table
 from kgen.errors import CodeObjectError, LaunchError, WrongArchError
 from kgen.runtime.arguments import ArgumentLayout
 from kgen.runtime.driver import Driver
@@ -16,9 +16,10 @@ from kgen.runtime.launch import Count, Kernel, argument_problem
 from kgen.runtime.workspace import pool_of
 from kgen.spec.arch import ARCHES, arch_facts
 from kgen.spec.base import KernelSpec
+from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape
 from kgen.spec.registry import spec_from_name
-from kgen.spec.wvsplitkrc import WvSplitKrcSpec
+from kgen.spec.route import ROUTES
 
 
 class Library:
@@ -61,14 +62,15 @@ class Library:
         """Load every kernel and table of the folder and make the workspaces of graph captures, so that nothing is loaded or allocated
         later; answers how many kernels there are.
         """
-        for family in sorted({entry.family for entry in self.manifest.entries.values()}):
+        families = {entry.family for entry in self.manifest.entries.values()}
+        for family in sorted(families | {op for op in ROUTES if has_table(op, self.arch)}):
             self.picker(family)
         for name, entry in self.manifest.entries.items():
             if entry.built:
                 self.kernel(name)
         for kernel in self._kernels.values():
-            if isinstance(kernel.spec, WvSplitKrcSpec):
-                pool_of(self.driver, kernel.spec.DETERMINISTIC).warm_up()
+            if isinstance(kernel.spec, LinearSpec) and kernel.spec.shard is not None:
+                pool_of(self.driver, kernel.spec.same_bits).warm_up()
         return len(self._kernels)
 
     def picker(self, family: str) -> Picker:
@@ -89,6 +91,13 @@ class Library:
         """
         answer = self.picker(family).pick(shape, dtype)
         return None if answer.kernel is None else self.kernel(answer.kernel)
+
+    def route(self, op: str, shape: GemmShape, dtype: str) -> str | None:
+        """The family that the table of an op with several families names for a problem; None when the answer is torch.
+
+        Raises NoRowError when no row answers.
+        """
+        return self.picker(op).pick(shape, dtype).family
 
     def answered(self) -> dict[str, int]:
         """How often each loaded kernel and, per family, torch has answered."""

@@ -81,6 +81,10 @@ class KernelSpec(BaseModel):
     shape: ClassVar[type[GemmShape]] = GemmShape
     # What a problem brings besides type and sizes that a kernel is compiled for: names of fields, with every value that exists.
     traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {}
+    # Fields that say a trait under another name.
+    trait_fields: ClassVar[Mapping[str, str]] = {}
+    # Whether a kernel takes any number of activation rows: tables then look kernels up without it.
+    any_rows: ClassVar[bool] = False
 
     arch: str = Param(doc="target the kernel is compiled for", among=tuple(ARCHES))
     dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=HALVES)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from kgen.dispatch import DispatchTable, Row, pick
 from kgen.dispatch.because import Measured
+from kgen.dispatch.table import ANY_N, Key
 from kgen.sweep.farm import Farm
 from kgen.sweep.records import TORCH, Built, Timed, ratios
 from kgen.sweep.stats import Interval, interval, spread
@@ -92,7 +93,8 @@ def hold(
 
 def table_kernel(row: Row, workload: Workload) -> str:
     """The kernel that a row names for a problem."""
-    return row.kernels[(workload.dtype, workload.shape.N, *workload.traits)]
+    key: Key = (workload.dtype, workload.shape.N, *workload.traits)
+    return row.kernels.get(key) or row.kernels[(workload.dtype, ANY_N, *workload.traits)]
 
 
 def _held(

@@ -61,7 +61,8 @@ class SweepPlan:
     @property
     def choices(self) -> tuple[str, ...]:
         """Parameters with more than one value that are the kernel's own: neither type nor rows nor traits."""
-        given = {"dtype", "N", *self.space.traits}
+        fields = family_class(self.space.family).trait_fields
+        given = {"dtype", "N", *(fields.get(name, name) for name in self.space.traits)}
         return tuple(name for name in self.axes if name not in given)
 
 

@@ -125,7 +125,8 @@ class Search:
 
 def _group(point: Point) -> Any:
     spec = point.spec
-    return spec.dtype, getattr(spec, "N", None), *(getattr(spec, name) for name in spec.traits)
+    rows = None if spec.any_rows else getattr(spec, "N", None)
+    return spec.dtype, rows, *(getattr(spec, name) for name in spec.traits)
 
 
 def _order(value: Any) -> tuple[bool, str, Any]:

@@ -48,7 +48,8 @@ class Space:
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
         """The axes that are the problem's to say and not the kernel's to choose, such as GROUP_SIZE."""
-        return {name: self.axes[name] for name in family_class(self.family).traits}
+        cls = family_class(self.family)
+        return {name: self.axes[cls.trait_fields.get(name, name)] for name in cls.traits}
 
     @property
     def size(self) -> int:

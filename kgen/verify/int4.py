@@ -1,6 +1,7 @@
 """Data of a case for kernels on 4-bit weights: codes, scales and zero points in the layout of kgen.ops.pack, in numpy.
 
-The reference multiplies the dequantised weights (q - z) * scale, which are exact in fp64. The magnitude, on which the error bound rests, is
+The reference multiplies the dequantised weights (q - z) * scale, which are exact in fp64; for gemm_w4a16, whose weights are 16-bit
+numbers, those rounded to the type or cut off as the kernel says. The magnitude, on which the error bound rests, is
 that of the sums which the kernel really makes: with DEQUANT actsum those of the offset codes and of the correction that is taken off.
 """
 
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from kgen.spec.base import Dtype
 from kgen.spec.problem import ceil_div
 from kgen.spec.w4 import OFFSET, WORD
+from kgen.spec.w4_tile import W4TileSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.verify.cases import Case
 from kgen.verify.dense import Operands, bias_bits, exact_bits, padded, shaped
@@ -99,7 +102,14 @@ def pack_zeros(zeros: Any) -> Any:
     return np.bitwise_or.reduce(shifted, axis=1)
 
 
-def int4_operands(spec: WvSplitKInt4Spec, case: Case) -> Int4Operands:
+def tile_values(values: Any, dtype: Dtype, truncate: bool) -> Any:
+    """Weights as the matrix tiles take them: rounded once to the type, to nearest even or, for bf16, toward zero."""
+    if not truncate:
+        return from_bits(to_bits(values, dtype), dtype)
+    return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+
+
+def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operands:
     """The data of a case; paddings do not change any value. `weight_pad` is in elements, a multiple of GROUP_SIZE."""
     shape, dtype = case.shape, spec.dtype
     rng = np.random.default_rng([case.seed, shape.M, shape.N, shape.K, spec.GROUP_SIZE])
@@ -107,8 +117,11 @@ def int4_operands(spec: WvSplitKInt4Spec, case: Case) -> Int4Operands:
     bias = bias_bits(case, rng, dtype)
     act_bits = to_bits(shaped(case, rng, rng.standard_normal((shape.N, shape.K), np.float32)), dtype)
     act, values = from_bits(act_bits, dtype), weights.values()
+    if isinstance(spec, W4TileSpec):
+        values = tile_values(values, dtype, spec.TruncateBf16Round)
     added = 0.0 if bias is None else from_bits(bias, dtype)
-    sizes = weights.sizes(OFFSET[dtype]) if spec.DEQUANT == "actsum" else np.abs(values)
+    offset_codes = isinstance(spec, WvSplitKInt4Spec) and spec.DEQUANT == "actsum"
+    sizes = weights.sizes(OFFSET[dtype]) if offset_codes else np.abs(values)
     groups, pad = shape.K // spec.GROUP_SIZE, case.weight_pad // spec.GROUP_SIZE
     zeros = None if weights.zeros is None else pack_zeros(weights.zeros)
     return Int4Operands(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kgen.spec.base import KernelSpec
 from kgen.spec.gemm_4bit import Gemm4BitSpec
+from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.linear import LinearSpec
 from kgen.spec.moe import MoeSpec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
@@ -57,7 +58,7 @@ class Linear:
         """See kgen.verify.dense, kgen.verify.int4 and kgen.verify.codes4."""
         if isinstance(spec, Gemm4BitSpec):
             return code4_operands(spec, case)
-        if isinstance(spec, WvSplitKInt4Spec):
+        if isinstance(spec, WvSplitKInt4Spec | GemmW4A16Spec):
             return int4_operands(spec, case)
         return operands(case, spec.dtype, getattr(spec, "element", None))
 

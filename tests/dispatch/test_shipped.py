@@ -6,10 +6,10 @@ from kgen.dispatch import explain, has_table, kernels_named, load_table, pick
 from kgen.dispatch.check import check_tables
 from kgen.spec.arch import ARCHES
 from kgen.spec.problem import GemmShape
-from kgen.spec.registry import FAMILIES
+from kgen.spec.registry import tabled_names
 from kgen.spec.shapes import all_shapes
 
-TABLES = [(family, arch) for family in FAMILIES for arch in ARCHES if has_table(family, arch)]
+TABLES = [(family, arch) for family in tabled_names() for arch in ARCHES if has_table(family, arch)]
 DECODE = [
     (family, arch) for family, arch in TABLES if family == "wvsplitk" or (family == "wvsplitkq" and ARCHES[arch].fp8)
 ]

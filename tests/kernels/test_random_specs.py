@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kgen.build import build
 from kgen.spec.arch import ARCHES
 from kgen.spec.gemm_4bit import ROWS, Gemm4BitSpec
+from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.w4 import Dequant
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
@@ -133,9 +134,36 @@ def code4_specs(draw: st.DrawFn) -> Gemm4BitSpec:
     return Gemm4BitSpec(**values)
 
 
+@st.composite
+def tile_specs(draw: st.DrawFn) -> GemmW4A16Spec:
+    """A gemm_w4a16 spec without problems, on any AMD target; blocks of at most 64 x 128 on four waves, which never come near the registers."""
+    arch = draw(st.sampled_from(AMD))
+    dtype = draw(st.sampled_from(("bf16", "fp16")))
+    values = {
+        "arch": arch,
+        "dtype": dtype,
+        "THRDS": ARCHES[arch].wave,
+        "BLOCK_N": draw(st.sampled_from((16, 32, 64))),
+        "BLOCK_M": draw(st.sampled_from((64, 128))),
+        "BLOCK_K": draw(st.sampled_from((32, 64, 128))),
+        "WvPrGrp": draw(st.sampled_from((4, 8))),
+        "WAVES_N": draw(st.sampled_from((1, 2, 4))),
+        "ScaleBlockK": draw(st.sampled_from((32, 64, 128))),
+        "HAS_ZP": draw(st.booleans()),
+        "SUBTRACT": draw(st.sampled_from(("integer", "float"))),
+        "TruncateBf16Round": dtype == "bf16" and draw(st.booleans()),
+        "PreDequantToLDS": draw(st.booleans()),
+        "DoubleBuffer": draw(st.booleans()),
+        "K_SPLIT": draw(st.sampled_from((1, 2, 4, 8))),
+    }
+    while GemmW4A16Spec.problems_of(values):
+        values = {**values, "BLOCK_K": 32, "WAVES_N": max(1, values["WAVES_N"] // 2), "WvPrGrp": 4}
+    return GemmW4A16Spec(**values)
+
+
 @pytest.mark.hipcc
 @settings(max_examples=24, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(spec=specs() | fp8_specs() | int4_specs() | code4_specs())
+@given(spec=specs() | fp8_specs() | int4_specs() | code4_specs() | tile_specs())
 def test_any_spec_that_the_rules_allow_compiles_and_is_right(spec, tmp_path):
     folder = tmp_path / spec.arch
     result = build([spec], arch=spec.arch, folder=folder, tools=compiler())

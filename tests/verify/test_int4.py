@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.problem import W4Shape
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.verify.cases import Case
 from kgen.verify.elements import from_bits
-from kgen.verify.int4 import int4_operands, pack_codes, pack_zeros
+from kgen.verify.int4 import int4_operands, pack_codes, pack_zeros, tile_values
 
 SPEC = WvSplitKInt4Spec(arch="gfx1151", dtype="bf16", N=2, THRDS=32, YTILE=1, UNRL=1, GROUP_SIZE=32, HAS_ZP=True)
 CASE = Case("here", W4Shape(11, 2, 96, 32, True), weight_pad=64, act_pad=8, bias="M", seed=3)
@@ -75,3 +76,23 @@ def test_the_offset_codes_weigh_more_than_the_weights():
     offset = int4_operands(SPEC.model_copy(update={"DEQUANT": "actsum"}), CASE).magnitude
     assert (offset > 10 * plain - 60).all()
     assert (offset > plain).all()
+
+
+def test_weights_of_tiles_are_rounded_once_or_cut_off():
+    """bf16 has 8 bits: 1 + 2^-8 lies half way and goes to the even neighbour, 1 + 3 * 2^-8 to the other; cut off, both fall."""
+    values = np.array([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 3 * 2**-8), 1 + 2**-8 + 2**-12, 0.0])
+    assert tile_values(values, "bf16", False).tolist() == [1.0, 1 + 2**-6, -(1 + 2**-6), 1 + 2**-7, 0.0]
+    assert tile_values(values, "bf16", True).tolist() == [1.0, 1 + 2**-7, -(1 + 2**-7), 1.0, 0.0]
+    assert tile_values(np.array([1 + 2**-11, 1 + 3 * 2**-11]), "fp16", False).tolist() == [1.0, 1 + 2**-9]
+
+
+def test_the_reference_of_a_tile_kernel_multiplies_those_weights():
+    spec = GemmW4A16Spec(arch="gfx1151", dtype="bf16", ScaleBlockK=32, HAS_ZP=True)
+    case = Case("", spec.shape_of(5, 3, 64))
+    rounded, cut = (
+        int4_operands(spec.model_copy(update={"TruncateBf16Round": truncate}), case) for truncate in (False, True)
+    )
+    exact = int4_operands(WvSplitKInt4Spec(arch="gfx1151", dtype="bf16", GROUP_SIZE=32, HAS_ZP=True), case)
+    off = [np.abs(data.reference - exact.reference).max() / exact.magnitude.max() for data in (rounded, cut)]
+    assert 0 < off[0] < 2**-9
+    assert off[0] < off[1] < 2**-7
