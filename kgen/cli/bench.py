@@ -12,6 +12,9 @@ from kgen.cli.progress import Counting
 from kgen.errors import Problem, SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kgen.bench.layer import Layer
     from kgen.spec.base import Dtype
     from kgen.spec.problem import GemmShape
 
@@ -212,6 +215,10 @@ def bench_layer(
     inner: Annotated[int, typer.Option(help="Gates of an expert.")] = 768,
     group: Annotated[int, typer.Option(help="K elements that share a scale.")] = 128,
     dtype: Annotated[str, typer.Option(help="bf16 or fp16.")] = "bf16",
+    tokens: Annotated[
+        str | None,
+        typer.Option(help="Experts alone for so many tokens at once, such as 1,16,256,4096, beside what else answers."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The expert layer of a decode step on int4 weights: router to weighted sum, one token after the other. Default: Qwen3-30B-A3B's layer."""
@@ -221,6 +228,9 @@ def bench_layer(
 
     layer = Layer(experts, top_k, hidden, inner, group, dtype)
     library = session.load(arch)
+    if tokens is not None:
+        _prefill(layer, row_counts(tokens), str(library.driver.device), as_json)
+        return
     timing = run(layer)
     if as_json:
         show.print_json(timing.as_dict())
@@ -232,6 +242,23 @@ def bench_layer(
     print(
         f"off by {timing.error:.1e} of the output's norm (allowed {layer.tolerance:.1e}); {', '.join(timing.kernels)}"
     )
+
+
+def _prefill(layer: Layer, tokens: Sequence[int], device: str, as_json: bool) -> None:
+    from kgen.bench.prefill import bench_prefill
+
+    found = bench_prefill(layer, tokens)
+    if as_json:
+        show.print_json([each.as_dict() for each in found])
+        return
+    print(f"{device}; {layer}; us a call")
+    rows = [
+        {"tokens": each.tokens, **{name: f"{us:.1f}" for name, us in each.us.items()}}
+        | {"TFLOPS": f"{each.tflops:.0f}", "error": f"{each.error:.1e}", "table": each.use}
+        for each in found
+    ]
+    columns = list(dict.fromkeys(name for each in found for name in each.us))
+    show.print_table(rows, ("tokens", *columns, "TFLOPS", "error", "table"))
 
 
 @app.command("host")

@@ -1,9 +1,8 @@
-"""`kgen pack`: an int4 checkpoint in the kernels' layout."""
+"""`kgen pack`: a 4-bit checkpoint in the kernels' layout."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from kgen.ops.pack.plan import Options, Plan
 
 COLUMNS = ("layers", "E", "M", "K", "group", "row_stride", "zeros", "name")
+COLUMNS_CODES4 = ("layers", "M", "K", "blocksize", "code", "nested", "name")
 MIB = 1 << 20
 
 
@@ -48,7 +48,7 @@ def pack(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Pack an AWQ, GPTQ or compressed-tensors checkpoint for the int4 kernels. No value changes; other tensors are copied.
+    """Pack an AWQ, GPTQ, compressed-tensors or bitsandbytes 4-bit checkpoint for the kernels. No value changes; other tensors are copied.
 
     OUT appears whole when all is done, or not at all.
     """
@@ -69,11 +69,11 @@ def _pack(checkpoint: Path, out: Path, options: Options, force: bool, as_json: b
 
     with Counting("pack, MiB") as bar:
         done = pack_checkpoint(checkpoint, out, options, force=force, progress=_in_mib(bar))
-    rows = [{"name": name, **entry} for name, entry in done.layers.items()]
+    rows = [_shown({"name": name, **entry}) for name, entry in done.layers.items()]
     if as_json:
         show.print_json(rows)
         return
-    _print_rows([{**row, "zeros": "no" if row["symmetric"] else "yes"} for row in rows])
+    _print_rows([{**row, "zeros": "no" if row.get("symmetric") else "yes"} for row in rows])
     copied = show.plural(done.copied, "other tensor")
     print(f"{show.plural(len(rows), 'layer')} packed, {copied} copied, {done.bytes / MIB:.1f} MiB; {done.folder}")
 
@@ -95,7 +95,8 @@ def _show_plan(checkpoint: Path, out: Path, options: Options, force: bool, as_js
 def _planned(plan: Plan) -> list[dict[str, Any]]:
     from kgen.ops.pack.layout import row_stride
 
-    return [
+    codes4 = [{name: getattr(layer, name) for name in COLUMNS_CODES4[1:]} for layer in plan.codes4]
+    return codes4 + [
         {
             "name": target.name,
             "M": target.M,
@@ -106,6 +107,11 @@ def _planned(plan: Plan) -> list[dict[str, Any]]:
         }
         for target in plan.targets
     ]
+
+
+def _shown(entry: dict[str, Any]) -> dict[str, Any]:
+    """A layer's entry less what only the way back needs."""
+    return {name: entry[name] for name in COLUMNS_CODES4[1:]} if "code" in entry else entry
 
 
 def _check(checkpoint: Path, out: Path, as_json: bool) -> None:
@@ -129,11 +135,13 @@ def _in_mib(bar: Counting) -> Any:
     return step
 
 
-def _print_rows(rows: Iterable[dict[str, Any]]) -> None:
+def _print_rows(rows: list[dict[str, Any]]) -> None:
     """Layers of the same name but for numbers, and of the same sizes, are one line."""
+    columns = COLUMNS_CODES4 if any("code" in row for row in rows) else COLUMNS
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         alike = {**row, "name": re.sub(r"\.\d+(?=\.)", ".*", row["name"])}
-        key = tuple(alike.get(column) for column in COLUMNS[1:])
+        alike["nested"] = "yes" if row.get("nested") else "no"
+        key = tuple(alike.get(column) for column in columns[1:])
         lines.setdefault(key, {**alike, "layers": 0})["layers"] += 1
-    show.print_table(lines.values(), COLUMNS, {"row_stride": "row words", "name": "layer"})
+    show.print_table(lines.values(), columns, {"row_stride": "row words", "name": "layer"})

@@ -11,6 +11,7 @@ from kgen.dispatch.match import Pick, family_cu, pick, shape_values
 from kgen.dispatch.predicate import Compare, Constant, Junction, Name, Node, names_in, to_text
 from kgen.dispatch.table import DispatchTable, Row, load_table
 from kgen.spec.problem import GemmShape
+from kgen.spec.route import ROUTES
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,10 @@ def explain(table: DispatchTable, shape: GemmShape, dtype: str = "bf16", cu: int
     for row in table.rows[: answer.row.number - 1]:
         if row.number not in passed:
             tried.append((row, next(c for c in _conditions(table, row, env) if not c.holds)))
-    inner = explain(load_table(answer.family, table.arch), shape, dtype, cu) if answer.family else None
+    inner = None
+    if answer.family:
+        family, asked = ROUTES[table.family].answer(answer.family, shape)
+        inner = explain(load_table(family, table.arch), asked, dtype, cu)
     return Explanation(table, shape, dtype, cu, answer, tuple(_conditions(table, answer.row, env)), tuple(tried), inner)
 
 

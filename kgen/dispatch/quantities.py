@@ -85,11 +85,18 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
         Quantity("slot_bytes", "2 * K", "bytes of one slot's activations; STAGING lds keeps those of all slots in LDS"),
         Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes"),
     ),
+    "moe_gemm_w4a16": (
+        Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes, of the gates alone where there are gates"),
+    ),
     "gemm_w4a16": _TILES,
     "w4a16_linear": (
         *_TILES,
         Quantity("act_bytes", "2 * N * K", "bytes of the activations"),
         Quantity("weight_bytes", "M * K // 2", "bytes of the codes"),
+    ),
+    "moe_w4a16": (
+        Quantity("rows_per_expert", "ceil_div(N, 16)", "slots that an expert gets on average: N counts those of 16"),
+        Quantity("expert_bytes", "M * K // 2", "bytes of a third of one expert's codes: its gates"),
     ),
     "wvsplitkrc": (
         Quantity("strips", "ceil_div(M, 64)", "output features in 64s: what one work-group's four waves make together"),

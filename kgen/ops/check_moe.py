@@ -11,8 +11,10 @@ from kgen.errors import OpError, Problem
 from kgen.ops.check import DTYPES, MAX_STRIDE, LinearProblem, beside, differentiated, row_stride, shape_words
 from kgen.ops.check_int4 import WEIGHT_STRIDE
 from kgen.spec.moe_down_reduce import MOST_SLOTS
+from kgen.spec.moe_gemm_w4a16 import BLOCK_SIZES as GEMM_BLOCK_SIZES
+from kgen.spec.moe_gemm_w4a16 import MOST_BYTES
 from kgen.spec.moe_wvsplitk_int4 import MOST_EXPERTS, MOST_TOP_K
-from kgen.spec.problem import MoeDownShape, MoeShape, MoeUpShape, ceil_div
+from kgen.spec.problem import MoeDownShape, MoeGemmShape, MoeShape, MoeUpShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, WORD
 
 BLOCK_SIZES = (1, 2, 4)
@@ -54,6 +56,14 @@ class MoeProblem(LinearProblem):
 @dataclass(frozen=True)
 class LayerProblem(LinearProblem):
     """A checked layer: both GEMMs."""
+
+    up: MoeProblem
+    down: MoeProblem
+
+
+@dataclass(frozen=True)
+class ExpertsProblem(LinearProblem):
+    """The same behind a router."""
 
     up: MoeProblem
     down: MoeProblem
@@ -107,9 +117,72 @@ def check_up(
     padded_slots  none, or int32 with one element: how many places of sorted_ids are filled
     """
     found = _Found(op)
+    blocks = _check_lists(found, x, (expert_ids, sorted_ids, padded_slots), block_size, BLOCK_SIZES, top_k)
+    stack = _stack(found, "", x, weight, scales, zeros, 2 if silu else 1)
+    problem = _up_problem(found, x, stack, blocks, block_size, top_k, silu, False)
+    return replace(problem, permuted=sorted_ids is None and top_k == 1)
+
+
+def check_gemm(
+    op: str,
+    x: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    zeros: Tensor | None,
+    expert_ids: Tensor,
+    sorted_ids: Tensor | None,
+    padded_slots: Tensor | None,
+    topk_weights: Tensor | None,
+    block_size: int,
+    top_k: int,
+    silu: bool,
+) -> MoeProblem:
+    """The problem of either GEMM on the matrix cores; raises OpError with everything that is wrong.
+
+    All but these as in `check_up`:
+    block_size    16, 32, 64 or 128
+    topk_weights  none, or fp32, contiguous, one for each slot in their order: its row is multiplied by it, and slots in blocks of expert -1 are zeros
+    """
+    found = _Found(op)
+    found.dtype("topk_weights", topk_weights, float32)
+    found.problems += beside(x, topk_weights=topk_weights)
+    blocks = _check_lists(found, x, (expert_ids, sorted_ids, padded_slots), block_size, GEMM_BLOCK_SIZES, top_k)
+    if topk_weights is not None and (topk_weights.numel() != x.shape[0] * top_k or not topk_weights.is_contiguous()):
+        allowed = f"{x.shape[0] * top_k} elements side by side, one for each slot"
+        found.add("topk_weights.shape", shape_words(topk_weights), allowed, "topk_weights.contiguous()")
+    stack = _stack(found, "", x, weight, scales, zeros, 2 if silu else 1)
+    return gemm_problem(stack, x, blocks, block_size, top_k, silu, found)
+
+
+def gemm_problem(
+    stack: Stack, x: Tensor, blocks: int, block_size: int, top_k: int, silu: bool, found: _Found | None = None
+) -> MoeProblem:
+    """What `check_gemm` answers, once the weights are known to be good."""
+    found = found or _Found("moe_gemm_w4a16")
+    M, act_stride = _rows_of(found, x, stack, silu)
+    for name, span in (("x", 2 * x.shape[0] * act_stride), ("weight", 4 * stack.rows * stack.strides[0])):
+        if span >= MOST_BYTES:
+            found.add(f"{name}.shape", f"{span} bytes from the first row to the last", f"fewer than {MOST_BYTES}")
+    found.done()
+    traits = (stack.group, stack.has_zp, silu)
+    tokens = x.shape[0]
+    shape = MoeGemmShape(M, block_size, stack.K, *traits, experts=stack.E, top_k=top_k, tokens=tokens, blocks=blocks)
+    return MoeProblem(shape, (tokens * top_k, M), stack.strides[0], act_stride, 0, stack)
+
+
+def _check_lists(
+    found: _Found,
+    x: Tensor,
+    lists: tuple[Tensor, Tensor | None, Tensor | None],
+    block_size: int,
+    sizes: tuple[int, ...],
+    top_k: int,
+) -> int:
+    """How many blocks the lists describe; raises with what was found before where they cannot be followed."""
+    expert_ids, sorted_ids, padded_slots = lists
     found.rows(x)
-    if block_size not in BLOCK_SIZES:
-        found.add("block_size", block_size, " or ".join(map(str, BLOCK_SIZES)))
+    if block_size not in sizes:
+        found.add("block_size", block_size, " or ".join(map(str, sizes)))
     if top_k < 1:
         found.add("top_k", top_k, "at least 1")
     for name, tensor in (("expert_ids", expert_ids), ("sorted_ids", sorted_ids), ("padded_slots", padded_slots)):
@@ -123,23 +196,26 @@ def check_up(
         found.add("sorted_ids.shape", shape_words(sorted_ids), f"at least {blocks} blocks of {block_size} slots")
     if padded_slots is not None and padded_slots.numel() != 1:
         found.add("padded_slots.shape", shape_words(padded_slots), "one element")
-    stack = _stack(found, "", x, weight, scales, zeros, 2 if silu else 1)
-    problem = _up_problem(found, x, stack, blocks, block_size, top_k, silu, False)
-    return replace(problem, permuted=sorted_ids is None and top_k == 1)
+    return blocks
+
+
+def _rows_of(found: _Found, x: Tensor, stack: Stack, silu: bool) -> tuple[int, int]:
+    """Output features of one expert, and how far x's rows are apart."""
+    if x.shape[1] != stack.K:
+        found.add("x.shape", shape_words(x), f"[rows, {stack.K}]: eight codes to a word of weight")
+    act_stride = row_stride("x", x, x.shape[1], 8, MAX_STRIDE, found.problems)
+    found.done()
+    return stack.rows // 2 if silu else stack.rows, act_stride
 
 
 def _up_problem(
     found: _Found, x: Tensor, stack: Stack, blocks: int, block_size: int, top_k: int, silu: bool, rank: bool
 ) -> MoeProblem:
     """What `check_up` answers, once the weights are known to be good."""
-    tokens, K = x.shape
-    if K != stack.K:
-        found.add("x.shape", shape_words(x), f"[rows, {stack.K}]: eight codes to a word of weight")
-    act_stride = row_stride("x", x, K, 8, MAX_STRIDE, found.problems)
-    found.done()
-    M = stack.rows // 2 if silu else stack.rows
+    tokens = x.shape[0]
+    M, act_stride = _rows_of(found, x, stack, silu)
     traits = (stack.group, stack.has_zp, silu, rank)
-    shape = MoeUpShape(M, block_size, K, *traits, experts=stack.E, top_k=top_k, tokens=tokens, blocks=blocks)
+    shape = MoeUpShape(M, block_size, stack.K, *traits, experts=stack.E, top_k=top_k, tokens=tokens, blocks=blocks)
     return MoeProblem(shape, (tokens * top_k, M), stack.strides[0], act_stride, 0, stack)
 
 
@@ -213,23 +289,75 @@ def check_layer(
     found.dtype("router", router, x.dtype)
     found.problems += beside(x, router=router)
     found.done()
-    first = _stack(found, "w13", x, w13, w13_scales, w13_zeros, 2)
-    second = _stack(found, "w2", x, w2, w2_scales, w2_zeros, 1)
+    first, second = _stacks(found, x, (w13, w13_scales, w13_zeros), (w2, w2_scales, w2_zeros))
     if tuple(router.shape) != (first.E, x.shape[1]):
         found.add("router.shape", shape_words(router), f"[{first.E}, {x.shape[1]}]: a row per expert")
     if first.E > MOST_EXPERTS:
         found.add("w13.shape", shape_words(w13), f"at most {MOST_EXPERTS} experts")
     if not 1 <= top_k <= min(MOST_TOP_K, first.E):
         found.add("top_k", top_k, f"1 to {min(MOST_TOP_K, first.E)}")
-    wanted = (first.E, first.K, first.rows // 2)
-    if (second.E, second.rows, second.K) != wanted:
-        allowed = f"[{wanted[0]}, {wanted[1]}, {wanted[2] // WORD}]: back from what w13 {shape_words(w13)} makes"
-        found.add("w2.shape", shape_words(w2), allowed)
     found.done()
     tokens, inner = x.shape[0], first.rows // 2
     up = _up_problem(found, x, first, tokens * top_k, 1, top_k, True, True)
     down = _down_problem(second, tokens, top_k, inner, False)
     return LayerProblem(up.shape, (tokens, second.rows), up.weight_stride, up.act_stride, 0, up, down)
+
+
+def check_experts(
+    op: str,
+    x: Tensor,
+    topk_ids: Tensor,
+    topk_weights: Tensor,
+    w13: Tensor,
+    w13_scales: Tensor,
+    w13_zeros: Tensor | None,
+    w2: Tensor,
+    w2_scales: Tensor,
+    w2_zeros: Tensor | None,
+) -> ExpertsProblem:
+    """The problem of the experts behind a router; raises OpError with everything that is wrong.
+
+    topk_ids      int32 [tokens, top_k], contiguous; -1 for a slot that adds nothing, being another device's
+    topk_weights  fp32, the same
+    The rest as in `check_layer`.
+    """
+    found = _Found(op)
+    found.rows(x)
+    found.dtype("topk_ids", topk_ids, int32)
+    found.dtype("topk_weights", topk_weights, float32)
+    for name, tensor in (("topk_ids", topk_ids), ("topk_weights", topk_weights)):
+        if tensor.dim() != 2 or not tensor.is_contiguous() or tensor.shape[0] != x.shape[0]:
+            found.add(
+                f"{name}.shape", shape_words(tensor), f"[{x.shape[0]}, top_k], contiguous", f"{name}.contiguous()"
+            )
+    found.problems += beside(x, topk_ids=topk_ids, topk_weights=topk_weights)
+    found.done()
+    top_k = topk_ids.shape[1]
+    if topk_weights.shape != topk_ids.shape:
+        found.add("topk_weights.shape", shape_words(topk_weights), f"{shape_words(topk_ids)}, as topk_ids")
+    first, second = _stacks(found, x, (w13, w13_scales, w13_zeros), (w2, w2_scales, w2_zeros))
+    if not 1 <= top_k <= min(MOST_TOP_K, first.E):
+        found.add("topk_ids.shape", shape_words(topk_ids), f"1 to {min(MOST_TOP_K, first.E)} slots of a token")
+    found.done()
+    tokens, inner = x.shape[0], first.rows // 2
+    up = _up_problem(found, x, first, tokens * top_k, 1, top_k, True, False)
+    down = _down_problem(second, tokens, top_k, inner, False)
+    return ExpertsProblem(up.shape, (tokens, second.rows), up.weight_stride, up.act_stride, 0, up, down)
+
+
+def _stacks(
+    found: _Found,
+    x: Tensor,
+    w13: tuple[Tensor, Tensor, Tensor | None],
+    w2: tuple[Tensor, Tensor, Tensor | None],
+) -> tuple[Stack, Stack]:
+    """Both stacks of a layer; that they do not belong together is added to what was found."""
+    first, second = _stack(found, "w13", x, *w13, 2), _stack(found, "w2", x, *w2, 1)
+    wanted = (first.E, first.K, first.rows // 2)
+    if (second.E, second.rows, second.K) != wanted:
+        allowed = f"[{wanted[0]}, {wanted[1]}, {wanted[2] // WORD}]: back from what w13 {shape_words(w13[0])} makes"
+        found.add("w2.shape", shape_words(w2[0]), allowed)
+    return first, second
 
 
 def _stack(

@@ -45,7 +45,7 @@ def moe_wvsplitk_int4(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_up` for what it takes. Slots that no block of an expert holds are not written."""
     tensors = (x, weight, scales, zeros, expert_ids, sorted_ids, padded_slots)
-    key = (UP, block_size, top_k, silu, *_parts(tensors), torch.is_grad_enabled())
+    key = (UP, block_size, top_k, silu, *parts(tensors), torch.is_grad_enabled())
     plan = session.plans.get(key)
     if plan is None:
         check = partial(check_up, block_size=block_size, top_k=top_k, silu=silu)
@@ -66,7 +66,7 @@ def moe_down_reduce(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_down` for what it takes."""
     tensors = (x, weight, scales, zeros, topk_ids, topk_weights)
-    key = (DOWN, fuse_silu, *_parts(tensors), torch.is_grad_enabled())
+    key = (DOWN, fuse_silu, *parts(tensors), torch.is_grad_enabled())
     plan = session.plans.get(key)
     if plan is None:
         check = partial(check_down, fuse_silu=fuse_silu)
@@ -90,15 +90,15 @@ def moe_decode_int4(
 ) -> Tensor:
     """The op below autograd: a layer in three launches; see `kgen.ops.check_moe.check_layer` for what it takes."""
     tensors = (x, router, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (LAYER, top_k, renormalize, *_parts(tensors), torch.is_grad_enabled())
+    key = (LAYER, top_k, renormalize, *parts(tensors), torch.is_grad_enabled())
     plan = session.plans.get(key)
     if plan is None:
         check = partial(check_layer, top_k=top_k)
-        plan = make_plan(LAYER, key, tensors, check, partial(_layer_answer, x, top_k, renormalize))
+        plan = make_plan(LAYER, key, tensors, check, partial(layer_answer, x, top_k, renormalize))
     return plan(*tensors)
 
 
-def _parts(tensors: tuple[Tensor | None, ...]) -> list[Any]:
+def parts(tensors: tuple[Tensor | None, ...]) -> list[Any]:
     """What of tensors a plan depends on."""
     return [None if t is None else (t.shape, t.stride(), t.dtype, t.get_device()) for t in tensors]
 
@@ -152,7 +152,7 @@ def _kernel_plan(
 
     def run(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, *lists: Tensor | None) -> Tensor:
         given = (weight, scales, zeros, x, *lists)
-        at = _addresses(given)
+        at = addresses(given)
         if (at[0] | at[3]) & mask:
             raise alignment_error(family, x=x, weight=weight)
         out = empty(out_shape, out_stride, dtype)
@@ -171,14 +171,16 @@ def _down_counts(shape: MoeShape) -> tuple[int, ...]:
     return (shape.top_k,)
 
 
-def _addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
+def addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
+    """Where tensors lie; 0 for none."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 # ---- the layer
 
 
-def _layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, problem: LinearProblem) -> Plan:
+def layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, problem: LinearProblem) -> Plan:
+    """A layer by the decode kernels as a plan."""
     assert isinstance(problem, LayerProblem)
     if problem.up.moe.tokens == 0:
         return lambda x, *others: x.new_empty(problem.out_shape)
@@ -227,14 +229,14 @@ def _ranked_plan(
         x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         given = (w13, scales, zeros, x, logits)
-        at = _addresses(given)
+        at = addresses(given)
         if (at[0] | at[3]) & mask:
             raise alignment_error(LAYER, x=x, w13=w13)
         ids = empty(chosen, (shape.top_k, 1), torch.int32)
         weights = empty(chosen, (shape.top_k, 1), torch.float32)
         out = empty(problem.out_shape, contiguous(problem.out_shape), dtype)
         made = (ids, weights, out)
-        launch(stream(), (*at, *_addresses(made), *sizes), (*given, *made))
+        launch(stream(), (*at, *addresses(made), *sizes), (*given, *made))
         count()
         return out, ids, weights
 

@@ -45,32 +45,36 @@ def route(logits: Tensor, top_k: int, renormalize: bool = True) -> tuple[Tensor,
 
 
 def most_blocks(slots: int, experts: int, block_size: int) -> int:
-    """Blocks that `align` makes room for: each expert with a slot wastes at most block_size - 1 places."""
+    """Blocks that `align` makes room for: each expert with a slot wastes at most block_size - 1 places. With `absent` experts are one more."""
     return min(slots, ceil_div(slots + min(experts, slots) * (block_size - 1), block_size))
 
 
-def align(topk_ids: Tensor, experts: int, block_size: int) -> Blocks:
+def align(topk_ids: Tensor, experts: int, block_size: int, *, absent: bool = False) -> Blocks:
     """Slots sorted by expert, in their own order inside of one, each expert's padded to whole blocks of `block_size`.
 
     topk_ids  integers [tokens, top_k] below `experts`; slots below 0 (another device's) are in no block
+    absent    those are in blocks of their own instead, of expert -1 and behind the others, as vLLM lists them: so that the second GEMM of a layer,
+              whose rows are summed, knows which to store as zeros
     """
     flat = topk_ids.reshape(-1).long()
     slots, device = flat.numel(), flat.device
-    blocks = most_blocks(slots, experts, block_size)
     here = torch.where(flat < 0, experts, flat)
-    counts = (here.unsqueeze(1) == torch.arange(experts, device=device)).sum(0)
+    known, experts = experts, experts + absent
+    blocks = most_blocks(slots, experts, block_size)
+    sorted_experts, order = here.sort(stable=True)
+    every = torch.arange(experts, device=device)
+    firsts = torch.searchsorted(sorted_experts, every)
+    counts = torch.searchsorted(sorted_experts, every, right=True) - firsts
     whole = (counts + block_size - 1).div(block_size, rounding_mode="floor")
     ends = whole.cumsum(0)  # in blocks
-    order = here.argsort(stable=True)
-    sorted_experts = here[order]
     place = torch.arange(slots, device=device)
     inside = sorted_experts.clamp(max=experts - 1)
-    starts, firsts = (ends - whole) * block_size, counts.cumsum(0) - counts
+    starts = (ends - whole) * block_size
     target = torch.where(sorted_experts < experts, starts[inside] + place - firsts[inside], blocks * block_size)
     sorted_ids = torch.full((blocks * block_size + 1,), slots, dtype=torch.int32, device=device)
     sorted_ids.scatter_(0, target, order.int())
     number = torch.arange(blocks, device=device)
     expert_ids = torch.searchsorted(ends, number, right=True)
     filled = ends[-1:]
-    expert_ids = torch.where(number < filled, expert_ids, -1).int()
+    expert_ids = torch.where((number < filled) & (expert_ids < known), expert_ids, -1).int()
     return Blocks(expert_ids, sorted_ids[:-1], (filled * block_size).int())

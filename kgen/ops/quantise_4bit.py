@@ -175,6 +175,17 @@ def dynamic_map(device: torch.device | None = None) -> Tensor:
     return torch.tensor(sorted(numbers), dtype=torch.float32, device=device)
 
 
+def own_table(code: Code, device: torch.device | None = None) -> Tensor:
+    """What bitsandbytes saves as `quant_map` of a type: its 16 numbers, fp32 [16]."""
+    return torch.tensor(NUMBERS[code], dtype=torch.float32, device=device)
+
+
+def is_own_table(code: Code, found: Tensor) -> bool:
+    """Whether a `quant_map` holds the type's own numbers, every bit of them in fp32."""
+    bits = found.cpu().float().reshape(-1).view(torch.int32)
+    return torch.equal(bits, own_table(code).view(torch.int32))
+
+
 @_kept
 def _numbers(code: Code, device: torch.device) -> Tensor:
     """What the 16 codes stand for, fp32."""
@@ -216,10 +227,7 @@ def _check(code: str, blocksize: int) -> None:
 
 def _check_map(code: Code, found: Tensor | None) -> None:
     """Refuse a table other than the type's own."""
-    if found is None:
-        return
-    wanted = torch.tensor(NUMBERS[code], dtype=torch.float32)
-    if found.numel() != 16 or not torch.allclose(found.cpu().float().reshape(-1), wanted, atol=1e-6):
+    if found is not None and not is_own_table(code, found):
         raise _refused(
             Problem(("quant_map",), "another table", f"{code}'s own 16 numbers", "use bitsandbytes itself for it")
         )

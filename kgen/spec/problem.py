@@ -110,16 +110,15 @@ class MoeShape(W4Shape):
 
 
 @dataclass(frozen=True)
-class MoeUpShape(MoeShape):
-    """The first GEMM of a mixture. SILU: M gates and M rows that they gate. RANK: experts come as the router's logits, not as lists."""
+class MoeGemmShape(MoeShape):
+    """Either GEMM of a mixture over blocks of N sorted slots. SILU: M gates and M rows that they gate."""
 
     SILU: bool = False
-    RANK: bool = False
 
     @property
     def traits(self) -> dict[str, int | bool]:
-        """Those of the weights, SILU and RANK."""
-        return {**super().traits, "SILU": self.SILU, "RANK": self.RANK}
+        """Those of the weights, and SILU."""
+        return {**super().traits, "SILU": self.SILU}
 
     @property
     def refusal(self) -> Problem | None:
@@ -140,6 +139,18 @@ class MoeUpShape(MoeShape):
     @property
     def out_rows(self) -> int:
         return self.slots
+
+
+@dataclass(frozen=True)
+class MoeUpShape(MoeGemmShape):
+    """The first GEMM of a mixture on blocks of few slots. RANK: experts come as the router's logits, not as lists."""
+
+    RANK: bool = False
+
+    @property
+    def traits(self) -> dict[str, int | bool]:
+        """Those of the weights, SILU and RANK."""
+        return {**super().traits, "RANK": self.RANK}
 
 
 @dataclass(frozen=True)

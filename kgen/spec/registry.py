@@ -8,6 +8,7 @@ from kgen.spec.gemm_4bit import Gemm4BitSpec
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
+from kgen.spec.moe_gemm_w4a16 import MoeGemmW4A16Spec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.route import ROUTES, Route
 from kgen.spec.wvsplitk import WvSplitKSpec
@@ -19,7 +20,7 @@ FAMILIES: dict[str, type[KernelSpec]] = {
     cls.family: cls
     for cls in (
         *(WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec, WvSplitKInt4Spec, Gemm4BitSpec),
-        *(MoeWvSplitKInt4Spec, MoeDownReduceSpec, GemmW4A16Spec),
+        *(MoeWvSplitKInt4Spec, MoeDownReduceSpec, GemmW4A16Spec, MoeGemmW4A16Spec),
     )
 }
 

@@ -12,6 +12,7 @@ from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.linear import LinearSpec
 from kgen.spec.moe import MoeSpec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
+from kgen.spec.moe_gemm_w4a16 import MoeGemmW4A16Spec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.problem import GemmShape, MoeShape
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
@@ -21,7 +22,9 @@ from kgen.verify.codes4 import code4_operands
 from kgen.verify.data import OTHER_ORDER, Data, Variant
 from kgen.verify.dense import Operands, operands, other_rows
 from kgen.verify.int4 import int4_operands
-from kgen.verify.moe import MoeCase, MoeOperands, moe_cases, moe_operands, moe_probe
+from kgen.verify.moe import moe_cases, moe_operands, moe_probe
+from kgen.verify.moe_data import MoeCase, MoeOperands
+from kgen.verify.moe_gemm import gemm_cases, gemm_operands, gemm_probe
 
 
 class Kind(Protocol):
@@ -112,7 +115,37 @@ class Moe:
         return [Variant("same bits in another order", data, OTHER_ORDER), Variant("same bits without padding", bare)]
 
 
-_KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = ((LinearSpec, Linear()), (MoeSpec, Moe()))
+class MoeGemm(Moe):
+    """Experts' weights by matrix tiles, on blocks of slots."""
+
+    def cases(self, spec: KernelSpec, level: Level) -> list[Case]:
+        """See kgen.verify.moe_gemm."""
+        assert isinstance(spec, MoeGemmW4A16Spec)
+        return list(gemm_cases(spec, level == "full"))
+
+    def probe(self, spec: KernelSpec, shape: GemmShape) -> Case:
+        """See kgen.verify.moe_gemm."""
+        assert isinstance(shape, MoeShape)
+        return gemm_probe(shape)
+
+    def data(self, spec: KernelSpec, case: Case) -> MoeOperands:
+        """See kgen.verify.moe_gemm."""
+        assert isinstance(spec, MoeGemmW4A16Spec)
+        assert isinstance(case, MoeCase)
+        return gemm_operands(spec, case)
+
+    def accumulation(self, spec: KernelSpec, shape: GemmShape) -> Accumulation:
+        """fp32 sums, as deep as the spec says."""
+        assert isinstance(spec, MoeGemmW4A16Spec)
+        assert isinstance(shape, MoeShape)
+        return fp32_accumulation(spec.additions(shape))
+
+
+_KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = (
+    (LinearSpec, Linear()),
+    (MoeSpec, Moe()),
+    (MoeGemmW4A16Spec, MoeGemm()),
+)
 
 
 def kind_of(spec: KernelSpec) -> Kind:

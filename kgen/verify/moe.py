@@ -6,9 +6,9 @@ by a unit in its last place. `magnitude` has room for two such operands of the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,69 +16,25 @@ from kgen.spec.moe import MoeSpec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.problem import MoeShape, ceil_div
-from kgen.spec.w4 import OFFSET, WORD
-from kgen.verify.cases import Case
+from kgen.spec.w4 import OFFSET
 from kgen.verify.data import Extra
 from kgen.verify.dense import padded, shaped
-from kgen.verify.elements import FORMATS, POISON, Bits, Doubles, from_bits, to_bits
-from kgen.verify.int4 import Int4Weights, int4_weights, pack_codes, pack_zeros
-
-Skipped = Literal["none", "some", "all"]
-BEYOND_LAST = 0x7FFFFFFF  # an expert and a slot that no kernel may follow: what lies behind the filled blocks
-_QUIET = 0.125  # scale of activations whose two products are multiplied, so that fp16 holds the result
-
-
-@dataclass(frozen=True)
-class MoeCase(Case):
-    """A problem of an expert kernel. skipped: experts of another device, -1; listed: whether the slots come as a list, or in order.
-
-    spare: blocks of the launch behind the filled ones, which only the device knows of. routing: seed of the chosen experts; the number of
-    blocks follows from it, so that the data may change by its own seed.
-    """
-
-    skipped: Skipped = "none"
-    listed: bool = True
-    spare: int = 0
-    routing: int = 0
-
-    @property
-    def moe(self) -> MoeShape:
-        """The shape by its own type."""
-        assert isinstance(self.shape, MoeShape)
-        return self.shape
-
-    @property
-    def nan_row(self) -> int | None:
-        return self.seed % self.moe.tokens if self.values == "nan" else None
-
-    def title(self) -> str:
-        shape = self.moe
-        return f"{super().title()}, top {shape.top_k} of {shape.experts}, {shape.tokens} tokens, {shape.blocks} blocks, {self.skipped} skipped"
-
-
-@dataclass(frozen=True)
-class MoeOperands:
-    """What a launch needs; see kgen.verify.data.Data. Rows of the output that the kernel must leave alone are NaN in `reference`."""
-
-    given: Mapping[str, Any]
-    scalars: Mapping[str, int]
-    reference: Doubles
-    magnitude: Doubles
-    expected: Bits | None = None
-    extras: Mapping[str, Extra] = field(default_factory=dict)
-
-    @property
-    def out_shape(self) -> tuple[int, int]:
-        """[slots or tokens, M]."""
-        return self.reference.shape[0], self.reference.shape[1]
-
-    def arrays(self) -> dict[str, Any]:
-        """By argument name, None for a null pointer."""
-        return dict(self.given)
-
-    def sizes(self) -> dict[str, int]:
-        """Strides and counts by argument name."""
-        return dict(self.scalars)
+from kgen.verify.elements import FORMATS, POISON, Doubles, from_bits, to_bits
+from kgen.verify.int4 import Int4Weights
+from kgen.verify.moe_data import (
+    BEYOND_LAST,
+    QUIET,
+    Experts,
+    MoeCase,
+    MoeOperands,
+    aligned,
+    blocks_of,
+    experts_of,
+    gated,
+    random_ids,
+    routing_of,
+    silu,
+)
 
 
 def moe_operands(spec: MoeSpec, case: MoeCase) -> MoeOperands:
@@ -89,89 +45,9 @@ def moe_operands(spec: MoeSpec, case: MoeCase) -> MoeOperands:
     return _up_operands(spec, case)
 
 
-# ---- weights
-
-
-@dataclass(frozen=True)
-class Experts:
-    """Weights of all experts, packed one after the other, and of each its values and sizes in fp64, [rows, K]."""
-
-    each: Sequence[Int4Weights]
-    arrays: Mapping[str, Any]
-    strides: Mapping[str, int]
-
-
-def experts_of(spec: MoeSpec, case: MoeCase, rng: np.random.Generator, rows: int) -> Experts:
-    """`rows` weight rows of every expert; with a row padding also a row of poison between experts."""
-    shape, group, dtype = case.moe, spec.GROUP_SIZE, spec.dtype
-    each = [int4_weights(rng, rows, shape.K, group, spec.HAS_ZP, dtype) for _ in range(shape.experts)]
-    pad, between = case.weight_pad, 1 if case.weight_pad else 0
-    word = POISON << 16 | POISON
-    codes, code_strides = _stacked([pack_codes(one.codes) for one in each], pad // WORD, between, word, np.uint32)
-    scales, scale_strides = _stacked([one.scale_bits for one in each], pad // group, between, POISON, np.uint16)
-    zeros, zero_strides = None, (shape.K // group, 0)
-    if spec.HAS_ZP:
-        zeros, zero_strides = _stacked(
-            [pack_zeros(one.zero_points()) for one in each], pad // group, between, word, np.uint32
-        )
-    names = (("code", code_strides), ("scale", scale_strides), ("zero", zero_strides))
-    strides = {
-        f"{name}_{what}": value for name, both in names for what, value in zip(("stride", "expert"), both, strict=True)
-    }
-    return Experts(each, {"codes": codes, "scales": scales, "zeros": zeros}, strides)
-
-
-def _stacked(parts: Sequence[Any], extra: int, between: int, poison: int, dtype: Any) -> tuple[Any, tuple[int, int]]:
-    """Equal matrices in one flat array, poison between rows and experts and none after the last; distances of rows and of experts."""
-    rows, width = parts[0].shape
-    out = np.full((len(parts), rows + between, width + extra), poison, dtype)
-    for at, part in enumerate(parts):
-        out[at, :rows, :width] = part
-    flat = out.reshape(-1)
-    return flat[: flat.size - between * (width + extra) - extra].copy(), (
-        width + extra,
-        (rows + between) * (width + extra),
-    )
-
-
 def _sizes(spec: MoeSpec, weights: Int4Weights) -> Any:
     """Absolute values of what the kernel multiplies by."""
     return weights.sizes(OFFSET[spec.dtype]) if spec.DEQUANT == "actsum" else np.abs(weights.values())
-
-
-# ---- routing
-
-
-def _random_ids(case: MoeCase, rng: np.random.Generator) -> Any:
-    """Different experts for the slots of a token, [tokens, top_k]; -1 for those of another device."""
-    shape = case.moe
-    ids = np.stack([rng.permutation(shape.experts)[: shape.top_k] for _ in range(shape.tokens)]).astype(np.int32)
-    away = {"none": 0, "some": max(1, shape.experts // 3), "all": shape.experts}[case.skipped]
-    return np.where(ids < away, np.int32(-1), ids)
-
-
-def _align(ids: Any, experts: int, N: int) -> tuple[list[int], list[int]]:
-    """Expert of every block, slots block by block; incomplete blocks end with slots beyond the last. Slots of expert -1 come last."""
-    slots, flat = ids.size, ids.reshape(-1)
-    blocks: list[int] = []
-    order: list[int] = []
-    for expert in (*range(experts), -1):
-        mine = np.flatnonzero(flat == expert).tolist()
-        mine += [slots] * (-len(mine) % N)
-        order += mine
-        blocks += [expert] * (len(mine) // N)
-    return blocks, order
-
-
-def blocks_of(shape: MoeShape, routing: int, skipped: Skipped) -> int:
-    """How many blocks a case with these numbers has; `shape.blocks` is not looked at."""
-    case = MoeCase("", shape, routing=routing, skipped=skipped)
-    return len(_align(_random_ids(case, _rng(case)), shape.experts, shape.N)[0])
-
-
-def _rng(case: MoeCase) -> np.random.Generator:
-    shape = case.moe
-    return np.random.default_rng([case.routing, shape.N, shape.experts, shape.top_k, shape.tokens])
 
 
 # ---- the first GEMM
@@ -179,7 +55,7 @@ def _rng(case: MoeCase) -> np.random.Generator:
 
 def _up_operands(spec: MoeWvSplitKInt4Spec, case: MoeCase) -> MoeOperands:
     shape, dtype = case.moe, spec.dtype
-    routing, rng = _rng(case), np.random.default_rng([case.seed, shape.M, shape.K, spec.GROUP_SIZE])
+    routing, rng = routing_of(case), np.random.default_rng([case.seed, shape.M, shape.K, spec.GROUP_SIZE])
     given: dict[str, Any] = {}
     scalars: dict[str, int] = {"top_k": shape.top_k}
     extras: dict[str, Extra] = {}
@@ -196,9 +72,9 @@ def _up_operands(spec: MoeWvSplitKInt4Spec, case: MoeCase) -> MoeOperands:
         scalars |= {"experts": shape.experts, "renormalize": renormalize}
         extras = {"topk_ids": Extra(ids), "topk_weights": Extra(weights.astype(np.float32), 1e-5)}
     else:
-        blocks, order = _align(_random_ids(case, routing), shape.experts, shape.N)
+        blocks, order = aligned(random_ids(case, routing), shape.experts, shape.N)
         if spec.ROWS == "scattered" and not case.listed:
-            blocks, order = _random_ids(case, routing).reshape(-1).tolist(), list(range(shape.slots))
+            blocks, order = random_ids(case, routing).reshape(-1).tolist(), list(range(shape.slots))
         filled = len(blocks)
         given["expert_ids"] = np.array([*blocks, *[BEYOND_LAST] * case.spare], np.int32)
         given["sorted_ids"] = np.array([*order, *[BEYOND_LAST] * (case.spare * shape.N)], np.int32)
@@ -209,7 +85,7 @@ def _up_operands(spec: MoeWvSplitKInt4Spec, case: MoeCase) -> MoeOperands:
     contiguous = spec.ROWS == "contiguous"
     slots = len(order) - shape.N // 2 if contiguous else shape.slots  # the last block's rows may not all be there
     act = rng.standard_normal((slots if contiguous else shape.tokens, shape.K), np.float32) * (
-        _QUIET if spec.paired else 1
+        QUIET if spec.paired else 1
     )
     act_bits = to_bits(shaped(case, rng, act), dtype)
     experts = experts_of(spec, case, rng, shape.M * (2 if spec.paired else 1))
@@ -250,21 +126,10 @@ def _up_reference(
         weights, sizes = values[expert]
         product, size = weights @ act[row], sizes @ np.abs(act[row])
         if spec.paired:
-            reference[slot], magnitude[slot] = _gated(product[:M], product[M:], size[:M], size[M:])
+            reference[slot], magnitude[slot] = gated(product[:M], product[M:], size[:M], size[M:])
         else:
             reference[slot], magnitude[slot] = product, size
     return reference, magnitude
-
-
-def silu(x: Any) -> Any:
-    """x / (1 + exp(-x)), exact where exp overflows."""
-    with np.errstate(over="ignore"):
-        return x / (1 + np.exp(-x))
-
-
-def _gated(gate: Any, up: Any, gate_size: Any, up_size: Any) -> tuple[Any, Any]:
-    """silu(gate) * up, and how far errors of both go through it: silu's slope is at most 1.1."""
-    return silu(gate) * up, 1.1 * np.abs(up) * gate_size + np.abs(silu(gate)) * up_size
 
 
 def top_k_of(logits: Doubles, top_k: int, renormalize: bool) -> tuple[Any, Doubles]:
@@ -280,8 +145,8 @@ def top_k_of(logits: Doubles, top_k: int, renormalize: bool) -> tuple[Any, Doubl
 
 def _down_operands(spec: MoeDownReduceSpec, case: MoeCase) -> MoeOperands:
     shape, dtype = case.moe, spec.dtype
-    routing, rng = _rng(case), np.random.default_rng([case.seed, shape.M, shape.K, spec.GROUP_SIZE])
-    ids = _random_ids(case, routing)
+    routing, rng = routing_of(case), np.random.default_rng([case.seed, shape.M, shape.K, spec.GROUP_SIZE])
+    ids = random_ids(case, routing)
     weights = routing.dirichlet(np.ones(shape.top_k), shape.tokens).astype(np.float32)
     halves = 2 if spec.FUSE_SILU else 1
     act_bits = to_bits(

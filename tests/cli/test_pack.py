@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.ops.pack.checkpoints import NAMES, moe_config, moe_model, write, write_kind
+from tests.ops.pack.test_bitsandbytes import CONFIG, model
 
 
 @pytest.fixture
@@ -61,6 +62,22 @@ def test_experts_are_stacked_on_request(run: Run, tmp_path: Path):
     apart = ("--stack-experts", "--no-fuse-gate-up", "--json")
     rows = json.loads(run("pack", str(source), str(tmp_path / "b"), *apart).out)
     assert sorted(row["name"].rsplit(".", 1)[1] for row in rows[:3]) == ["down_proj", "gate_proj", "up_proj"]
+
+
+def test_layers_of_bitsandbytes_have_columns_of_their_own(run: Run, tmp_path: Path):
+    words = ("pack", str(write(tmp_path / "in", model(), CONFIG)), str(tmp_path / "out"))
+    planned = json.loads(run(*words, "--dry-run", "--json").out)
+    ran = run(*words)
+    assert ran.code == 0
+    assert "3 layers packed, 4 other tensors copied" in ran.out
+    head, *lines = ran.out.splitlines()[:3]
+    assert head.split() == ["layers", "M", "K", "blocksize", "code", "nested", "layer"]
+    assert ["2", "16", "1024", "64", "nf4", "yes", "model.layers.*.self_attn.q_proj"] in [
+        line.split() for line in lines
+    ]
+    rows = json.loads(run(*words, "--force", "--json").out)
+    assert sorted(rows, key=lambda row: row["name"]) == sorted(planned, key=lambda row: row["name"])
+    assert json.loads(run(*words, "--check", "--json").out) == {"layers": 3, "copied": 4, "equal": True}
 
 
 def test_a_folder_that_is_full_is_replaced_with_force(run: Run, source: Path, tmp_path: Path):

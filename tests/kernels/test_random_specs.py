@@ -12,6 +12,7 @@ from kgen.build import build
 from kgen.spec.arch import ARCHES
 from kgen.spec.gemm_4bit import ROWS, Gemm4BitSpec
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
+from kgen.spec.moe_gemm_w4a16 import MoeGemmW4A16Spec
 from kgen.spec.w4 import Dequant
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
@@ -161,9 +162,20 @@ def tile_specs(draw: st.DrawFn) -> GemmW4A16Spec:
     return GemmW4A16Spec(**values)
 
 
+@st.composite
+def expert_tile_specs(draw: st.DrawFn) -> MoeGemmW4A16Spec:
+    """A moe_gemm_w4a16 spec without problems: as those, and with gates."""
+    tile = draw(tile_specs())
+    values = {name: getattr(tile, name) for name in ("arch", "dtype", *tile.parameters()) if name != "K_SPLIT"}
+    values["SILU"] = draw(st.booleans())
+    while MoeGemmW4A16Spec.problems_of(values):  # one tile of weights to a wave holds no gates beside what they gate
+        values = {**values, "BLOCK_M": 128, "BLOCK_K": 32, "WvPrGrp": 4}
+    return MoeGemmW4A16Spec(**values)
+
+
 @pytest.mark.hipcc
-@settings(max_examples=24, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(spec=specs() | fp8_specs() | int4_specs() | code4_specs() | tile_specs())
+@settings(max_examples=28, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spec=specs() | fp8_specs() | int4_specs() | code4_specs() | tile_specs() | expert_tile_specs())
 def test_any_spec_that_the_rules_allow_compiles_and_is_right(spec, tmp_path):
     folder = tmp_path / spec.arch
     result = build([spec], arch=spec.arch, folder=folder, tools=compiler())

@@ -16,13 +16,16 @@ import kgen.ops  # noqa: F401
 from kgen.build import build
 from kgen.errors import MissingPieceError, OpError
 from kgen.ops.gemm_4bit import gemm_4bit_reference
-from kgen.ops.quantise_4bit import Quantised4Bit, dequantise_4bit, quantise_4bit
+from kgen.ops.pack.checkpoint import pack_checkpoint
+from kgen.ops.pack.load import load_codes4
+from kgen.ops.quantise_4bit import Quantised4Bit, dequantise_4bit, own_table, quantise_4bit
 from kgen.runtime import session
 from kgen.runtime.emu import emulation
 from kgen.runtime.library import Library
 from kgen.spec.arch import arch_facts
 from kgen.spec.codes4 import table_error
 from kgen.spec.gemm_4bit import Gemm4BitSpec
+from tests.ops.pack.checkpoints import write
 from tests.runtime.tiny import BECAUSE
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
@@ -187,6 +190,27 @@ def test_codes_may_be_stored_as_another_type(on_gfx1151, stored):
     x, w = problem(2, 21, 128, BF16)
     other = w.packed.reshape(-1).view(stored).unsqueeze(1)
     assert torch.equal(op(x, other, w.shape, w.absmax, 64, "nf4"), call(x, w))
+
+
+@pytest.mark.hipcc
+def test_a_packed_checkpoint_runs(on_gfx1151, tmp_path):
+    x, w = problem(3, 21, 512, BF16, nested=True)
+    said = {"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [21, 512]}
+    said |= {"nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": float(w.absmax_offset)}
+    saved = {
+        "": w.packed,
+        ".absmax": w.absmax_8bit,
+        ".nested_absmax": w.absmax,
+        ".nested_quant_map": w.absmax_code.clone(),
+    }
+    saved |= {
+        ".quant_map": own_table("nf4"),
+        ".quant_state.bitsandbytes__nf4": torch.tensor(list(json.dumps(said).encode()), dtype=torch.uint8),
+    }
+    tensors = {f"model.q_proj.weight{name}": tensor for name, tensor in saved.items()}
+    source = write(tmp_path / "in", tensors, {"quant_method": "bitsandbytes", "load_in_4bit": True})
+    pack_checkpoint(source, tmp_path / "out")
+    assert torch.equal(call(x, load_codes4(tmp_path / "out", "model.q_proj")), call(x, w))
 
 
 @pytest.mark.hipcc

@@ -27,11 +27,11 @@ def naive_route(logits: Tensor, top_k: int, renormalize: bool) -> tuple[list[lis
     return ids, weights
 
 
-def naive_blocks(ids: Tensor, experts: int, block_size: int) -> list[tuple[int, list[int]]]:
-    """(expert, slots) of each block, the last of an expert's filled up with the number of slots."""
+def naive_blocks(ids: Tensor, experts: int, block_size: int, absent: bool) -> list[tuple[int, list[int]]]:
+    """(expert, slots) of each block, the last of an expert's filled up with the number of slots; absent: those of -1 at the end."""
     flat = ids.reshape(-1).tolist()
     out = []
-    for expert in range(experts):
+    for expert in (*range(experts), *([-1] if absent else [])):
         mine = [slot for slot, wanted in enumerate(flat) if wanted == expert]
         while len(mine) % block_size:
             mine.append(len(flat))
@@ -63,16 +63,24 @@ def test_a_top_k_that_cannot_be_is_refused(top_k: int) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), experts=st.integers(1, 9), tokens=st.integers(1, 9), block_size=st.sampled_from((1, 2, 4)))
-def test_blocks_are_those_of_a_naive_loop(data: st.DataObject, experts: int, tokens: int, block_size: int) -> None:
+@given(
+    data=st.data(),
+    experts=st.integers(1, 9),
+    tokens=st.integers(1, 9),
+    block_size=st.sampled_from((1, 2, 4, 16)),
+    absent=st.booleans(),
+)
+def test_blocks_are_those_of_a_naive_loop(
+    data: st.DataObject, experts: int, tokens: int, block_size: int, absent: bool
+) -> None:
     top_k = data.draw(st.integers(1, experts))
     low = data.draw(st.sampled_from((-1, 0)))
     ids = torch.tensor(
         data.draw(st.lists(st.integers(low, experts - 1), min_size=tokens * top_k, max_size=tokens * top_k))
     )
-    blocks = align(ids.reshape(tokens, top_k), experts, block_size)
-    wanted = naive_blocks(ids, experts, block_size)
-    count = most_blocks(tokens * top_k, experts, block_size)
+    blocks = align(ids.reshape(tokens, top_k), experts, block_size, absent=absent)
+    wanted = naive_blocks(ids, experts, block_size, absent)
+    count = most_blocks(tokens * top_k, experts + absent, block_size)
     assert len(wanted) <= count == blocks.expert_ids.numel()
     assert blocks.padded_slots.tolist() == [len(wanted) * block_size]
     found = blocks.sorted_ids.reshape(-1, block_size).tolist()

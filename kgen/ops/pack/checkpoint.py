@@ -16,10 +16,12 @@ from typing import Any
 from torch import Tensor
 
 from kgen.errors import MissingPieceError, PackError, Problem
+from kgen.ops.pack import bitsandbytes
+from kgen.ops.pack.bitsandbytes import Codes4Layer
 from kgen.ops.pack.config import METHOD, OLD_FILES, VERSION, read_quantisation, without_quantisation
 from kgen.ops.pack.files import INDEX, TensorFiles, read_json
 from kgen.ops.pack.layers import pack_target
-from kgen.ops.pack.load import metadata_of, stored_tensors
+from kgen.ops.pack.load import KEY, KEY_CODES4, metadata_of, stored_codes4, stored_tensors
 from kgen.ops.pack.plan import Options, Plan, Target, plan_checkpoint
 
 Progress = Callable[[int, int, str], None]
@@ -138,15 +140,18 @@ def _write_shards(
                 packed = pack_target(files, piece, plan.quantisation, plan.options)
                 stored, entries[piece.name] = stored_tensors(piece.name, packed)
                 del packed
+            elif isinstance(piece, Codes4Layer):
+                stored, entries[piece.name] = stored_codes4(piece.name, bitsandbytes.pack_layer(files, piece))
             else:
                 stored = {piece: files.read(piece)}
             _add(tensors, index, stored, name)
-            title = piece.name if isinstance(piece, Target) else piece
+            title = piece if isinstance(piece, str) else piece.name
             done += plan.sizes[title]
             if progress:
                 progress(done, plan.bytes, title)
         written += sum(tensor.nbytes for tensor in tensors.values())
-        save_file(tensors, folder / name, metadata_of(plan.quantisation.format, entries))
+        key = KEY_CODES4 if plan.codes4 else KEY
+        save_file(tensors, folder / name, metadata_of(plan.quantisation.format, entries, key))
         layers |= entries
     _write_json(folder / INDEX, {"metadata": {"total_size": written}, "weight_map": index})
     for file in set(index.values()):

@@ -1,7 +1,7 @@
 """How a checkpoint says that it was quantised: config.json, or quantize_config.json and quant_config.json of older versions.
 
 Sources: AutoAWQ, awq/models/_config.py; AutoGPTQ, auto_gptq/quantization/config.py; GPTQModel, gptqmodel/quantization/config.py; compressed-tensors,
-quantization/quant_config.py and quantization/quant_scheme.py.
+quantization/quant_config.py and quantization/quant_scheme.py; transformers, utils/quantization_config.py (BitsAndBytesConfig).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kgen.ops.pack.files import read_json, require_folder
 METHOD = "kgen-w4"
 """quant_method of what `kgen pack` writes."""
 VERSION = 1
-FORMATS = ("awq", "gptq", "compressed-tensors")
+FORMATS = ("awq", "gptq", "compressed-tensors", "bitsandbytes")
 OLD_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 """Files beside config.json that older versions wrote, and the method they mean where they name none."""
 PACKED = "pack-quantized"
-Format = Literal["awq", "gptq", "compressed-tensors"]
+Format = Literal["awq", "gptq", "compressed-tensors", "bitsandbytes"]
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,12 @@ def read_quantisation(folder: Path) -> Quantisation:
         problems.append(Problem(("quant_method",), f"{method}: already packed", next="it can be loaded as it is"))
         raise _refused(folder, file, problems)
     if method not in FORMATS:
-        names = ", ".join(FORMATS)
-        hint = "an int4 checkpoint of one of these"
-        if method == "bitsandbytes":
-            hint = "nothing: torch.ops.kgen.gemm_4bit reads its layout as it is, see docs/gemm_4bit.md"
-        problems.append(Problem(("quant_method",), str(method), names, hint))
+        problems.append(
+            Problem(("quant_method",), str(method), ", ".join(FORMATS), "a 4-bit checkpoint of one of these")
+        )
         raise _refused(folder, file, problems)
-    reader = {"awq": _awq, "gptq": _gptq, "compressed-tensors": _compressed_tensors}[method]
+    readers = {"awq": _awq, "gptq": _gptq, "compressed-tensors": _compressed_tensors, "bitsandbytes": _bitsandbytes}
+    reader = readers[method]
     result = reader(found, file, problems)
     if problems:
         raise _refused(folder, file, problems)
@@ -98,7 +97,9 @@ def _find(folder: Path) -> tuple[str, dict[str, Any], str]:
             found = read_json(folder / file)
             return file, found, _method(found, method)
     looked = f"config.json (quantization_config), {', '.join(OLD_FILES)}"
-    problem = Problem(("quantisation",), "none", f"in {looked}", "an AWQ, GPTQ or compressed-tensors checkpoint")
+    problem = Problem(
+        ("quantisation",), "none", f"in {looked}", "a checkpoint of AWQ, GPTQ, compressed-tensors or bitsandbytes"
+    )
     raise PackError(f"{folder} is not quantised", [problem])
 
 
@@ -161,6 +162,16 @@ def _compressed_tensors(found: dict[str, Any], file: str, problems: list[Problem
             problems.append(Problem((name, "input_activations"), "quantised", "none", "a weight-only scheme, W4A16"))
         groups += [group] if isinstance(group, int) else []
     return Quantisation("compressed-tensors", 0, tuple(groups), True, file, found)
+
+
+def _bitsandbytes(found: dict[str, Any], file: str, problems: list[Problem]) -> Quantisation:
+    """Type, blocksize and nesting are said by each layer's own quant state."""
+    eight, four = (bool(found.get(name, found.get(f"_{name}"))) for name in ("load_in_8bit", "load_in_4bit"))
+    if eight or not four:
+        said = "load_in_8bit: LLM.int8()" if eight else "no load_in_4bit"
+        advice = "the model quantised with load_in_4bit (NF4 or FP4); the kernels read 4-bit weights only"
+        problems.append(Problem(("quantization_config",), said, "load_in_4bit", advice))
+    return Quantisation("bitsandbytes", 0, (), True, file, found)
 
 
 def _says_something(config: object) -> bool:

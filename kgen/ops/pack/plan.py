@@ -1,4 +1,5 @@
-"""What packing a checkpoint will do, from the headers of its files alone: layers, stacks of experts, copies, and which output file each goes to."""
+"""What packing a checkpoint will do, from the headers of its files (and bitsandbytes' quant states, a few bytes a layer): layers, stacks of experts,
+copies, and which output file each goes to."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kgen.errors import PackError, Problem
+from kgen.ops.pack import bitsandbytes
+from kgen.ops.pack.bitsandbytes import Codes4Layer
 from kgen.ops.pack.checks import GROUP_WORDS, GROUPS
 from kgen.ops.pack.config import Format, Quantisation
 from kgen.ops.pack.files import TensorFiles, TensorInfo
@@ -107,17 +110,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it: `shards` has the output's files, each a list of packed layers and names of tensors to copy."""
+    """All of it: `shards` has the output's files, each a list of packed layers (W4, or bitsandbytes' 4-bit codes) and names of tensors to copy."""
 
     quantisation: Quantisation
     options: Options
-    shards: tuple[tuple[Target | str, ...], ...]
+    shards: tuple[tuple[Target | Codes4Layer | str, ...], ...]
     bytes: int
     sizes: Mapping[str, int] = field(repr=False)
 
     @property
     def targets(self) -> list[Target]:
         return [piece for shard in self.shards for piece in shard if isinstance(piece, Target)]
+
+    @property
+    def codes4(self) -> list[Codes4Layer]:
+        return [piece for shard in self.shards for piece in shard if isinstance(piece, Codes4Layer)]
 
     @property
     def copies(self) -> list[str]:
@@ -129,18 +136,13 @@ def plan_checkpoint(files: TensorFiles, quantisation: Quantisation, options: Opt
 
     Raises PackError with all layers that lack tensors, have sizes the kernels do not take, or cannot be stacked.
     """
-    layers = _find_layers(files, quantisation)
-    targets = _stack(layers, options) if options.stack_experts else [_plain(layer) for layer in layers]
-    home = {layer.name: target for target in targets for layer in target.layers()}
-    owner = {tensor: layer for layer in layers for tensor in layer.tensors.values()}
-    pieces: dict[Target | str, int] = {}  # in the order of the source's files
+    pieces: dict[Target | Codes4Layer | str, int] = {}  # in the order of the source's files
+    find = _codes4 if quantisation.format == "bitsandbytes" else _w4
+    home = find(files, quantisation, options)
     for tensor in files:
-        if tensor in owner:
-            target = home[owner[tensor].name]
-            pieces.setdefault(target, target.most_bytes(options.pad))
-        else:
-            pieces[tensor] = files.tensors[tensor].bytes
-    shards: list[list[Target | str]] = [[]]
+        piece = home.get(tensor, tensor)
+        pieces.setdefault(piece, _bytes(piece, files, options))
+    shards: list[list[Target | Codes4Layer | str]] = [[]]
     filled = 0
     for piece, size in pieces.items():
         if shards[-1] and filled + size > options.shard_bytes:
@@ -150,6 +152,43 @@ def plan_checkpoint(files: TensorFiles, quantisation: Quantisation, options: Opt
         filled += size
     sizes = {piece if isinstance(piece, str) else piece.name: size for piece, size in pieces.items()}
     return Plan(quantisation, options, tuple(map(tuple, shards)), sum(pieces.values()), sizes)
+
+
+def _w4(files: TensorFiles, quantisation: Quantisation, options: Options) -> dict[str, Target | Codes4Layer]:
+    """Tensor of a quantised layer -> the packed layer that it goes into."""
+    layers = _find_layers(files, quantisation)
+    targets = _stack(layers, options) if options.stack_experts else [_plain(layer) for layer in layers]
+    return {tensor: target for target in targets for part in target.layers() for tensor in part.tensors.values()}
+
+
+def _codes4(files: TensorFiles, quantisation: Quantisation, options: Options) -> dict[str, Target | Codes4Layer]:
+    """The same for bitsandbytes' layers."""
+    problems: list[Problem] = []
+    if options.stack_experts:
+        said = "bitsandbytes' 4-bit codes: the kernels for experts read int4 only"
+        problems.append(Problem(("--stack-experts",), said, "AWQ, GPTQ or compressed-tensors", "pack without it"))
+    layers = list(bitsandbytes.find_layers(files, problems))
+    if not layers and not problems:
+        problems.append(_none_found(f"*.{bitsandbytes.STATE}nf4 or fp4", quantisation))
+    _raise_all(files, problems)
+    return {tensor: layer for layer in layers for tensor in layer.tensors.values()}
+
+
+def _bytes(piece: Target | Codes4Layer | str, files: TensorFiles, options: Options) -> int:
+    if isinstance(piece, str):
+        return files.tensors[piece].bytes
+    return piece.most_bytes(options.pad) if isinstance(piece, Target) else piece.bytes
+
+
+def _none_found(names: str, quantisation: Quantisation) -> Problem:
+    said = f"no tensor is called {names}, though {quantisation.file} says {quantisation.format}"
+    return Problem(("layers",), said, "at least one quantised layer", "the checkpoint itself, not its base model")
+
+
+def _raise_all(files: TensorFiles, problems: Sequence[Problem]) -> None:
+    if problems:
+        more = f"; {len(problems) - SHOWN} more like these" if len(problems) > SHOWN else ""
+        raise PackError(f"{files.folder}: layers that cannot be packed{more}", problems[:SHOWN])
 
 
 def _plain(layer: Layer) -> Target:
@@ -171,13 +210,8 @@ def _find_layers(files: TensorFiles, quantisation: Quantisation) -> list[Layer]:
         problems += [Problem((name,), words, f"{', '.join(required)}", "download the model again") for words in found]
         layers += [layer] if layer else []
     if not names:
-        said = f"no tensor is called *{ending}, though {quantisation.file} says {quantisation.format}"
-        problems.append(
-            Problem(("layers",), said, "at least one quantised layer", "the checkpoint itself, not its base model")
-        )
-    if problems:
-        more = f"; {len(problems) - SHOWN} more like these" if len(problems) > SHOWN else ""
-        raise PackError(f"{files.folder}: layers that cannot be packed{more}", problems[:SHOWN])
+        problems.append(_none_found(f"*{ending}", quantisation))
+    _raise_all(files, problems)
     return layers
 
 

@@ -6,12 +6,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from kgen.errors import PackError, Problem
+from kgen.ops.pack.bitsandbytes import Codes4Layer, pack_layer, unpack_bitsandbytes
 from kgen.ops.pack.checkpoint import Progress
 from kgen.ops.pack.config import read_quantisation
 from kgen.ops.pack.files import TensorFiles
 from kgen.ops.pack.layers import differences, read_layer, rows_of, same_bits
 from kgen.ops.pack.layout import PackedW4
-from kgen.ops.pack.load import PackedFolder
+from kgen.ops.pack.load import CODES4, PackedFolder
 from kgen.ops.pack.plan import SHOWN, Layer, Options, Plan, Target, plan_checkpoint
 
 
@@ -29,18 +30,21 @@ def check_packed(source: Path, out: Path, progress: Progress | None = None) -> t
         for piece in (piece for shard in plan.shards for piece in shard):
             if isinstance(piece, Target):
                 problems += _compare(files, packed, piece, plan)
+            elif isinstance(piece, Codes4Layer):
+                problems += _compare_codes4(files, packed, piece)
             elif piece not in packed.files.tensors:
                 problems.append(Problem((piece,), "missing", "copied as it is"))
             elif not same_bits(files.read(piece), packed.files.read(piece)):
                 problems.append(Problem((piece,), "differs", "copied as it is"))
-            title = piece.name if isinstance(piece, Target) else piece
+            title = piece if isinstance(piece, str) else piece.name
             done += plan.sizes[title]
             if progress:
                 progress(done, plan.bytes, title)
     if problems:
         more = f"; {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise PackError(f"{out} is not {source} packed{more}", problems[:SHOWN])
-    return sum(len(list(target.layers())) for target in plan.targets), len(plan.copies)
+    layers = len(plan.codes4) + sum(len(list(target.layers())) for target in plan.targets)
+    return layers, len(plan.copies)
 
 
 def _options(packed: PackedFolder) -> Options:
@@ -69,6 +73,24 @@ def _compare(files: TensorFiles, packed: PackedFolder, target: Target, plan: Pla
             problems += _differences(rows, part, files, plan)
             first += part.M
     return problems
+
+
+def _compare_codes4(files: TensorFiles, packed: PackedFolder, layer: Codes4Layer) -> list[Problem]:
+    if layer.name not in packed.codes4_entries:
+        return [Problem((layer.name,), "missing", "a packed layer")]
+    found = packed.codes4(layer.name)
+    back = unpack_bitsandbytes(found)
+    wrong = [
+        name for key, name in layer.tensors.items() if key not in back or not same_bits(files.read(name), back[key])
+    ]
+    again = pack_layer(files, layer).weight  # the offset, which the checkpoint has inside its quant state only
+    if found.weight.absmax_offset is not None and again.absmax_offset is not None:
+        same = same_bits(found.weight.absmax_offset, again.absmax_offset)
+        wrong += [] if same else [f"{layer.name}.{CODES4['absmax_offset']}"]
+    sizes = (found.weight.shape, found.weight.blocksize, found.weight.code, found.weight.nested)
+    if sizes != ((layer.M, layer.K), layer.blocksize, layer.code, layer.nested):
+        wrong.append(layer.name)
+    return [Problem((name,), "differs", "the source's bits") for name in wrong]
 
 
 def _differences(packed: PackedW4, layer: Layer, files: TensorFiles, plan: Plan) -> list[Problem]:

@@ -35,7 +35,12 @@ def scheme(**weights: object) -> dict:
         ({**GPTQ, "checkpoint_format": "marlin"}, "checkpoint_format  marlin"),
         ({**GPTQ, "is_marlin_format": True}, "checkpoint_format  marlin"),
         ({"quant_method": "gptq"}, "bits  None"),
-        ({"quant_method": "bitsandbytes"}, "quant_method  bitsandbytes\n.*awq, gptq, compressed-tensors"),
+        (
+            {"quant_method": "bitsandbytes", "load_in_8bit": True},
+            r"load_in_8bit: LLM.int8\(\)\n.*allowed: load_in_4bit",
+        ),
+        ({"quant_method": "bitsandbytes"}, "no load_in_4bit"),
+        ({"quant_method": "quanto", "bits": 4}, "quant_method  quanto\n.*awq, gptq, compressed-tensors, bitsandbytes"),
         ({"quant_method": "auto-round", "bits": 4}, "quant_method  auto-round"),
         ({**COMPRESSED, "format": "nvfp4-pack-quantized"}, "format  nvfp4-pack-quantized"),
         ({**COMPRESSED, "config_groups": None}, "format  pack-quantized"),
