@@ -171,7 +171,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def fills_by_permute(self) -> bool:
-        """Whether the table of pairs in LDS is made by permutes: where they give a word's elements in its order, and an entry's copies are whole vectors."""
+        """Whether permutes make the table of pairs in LDS: where they give elements in order, and an entry's copies are whole vectors."""
         return self.COPIES is not None and self.COPIES >= 4 and self.dtype != "fp32" and self.facts.vendor == "nvidia"
 
     @property
