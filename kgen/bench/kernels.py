@@ -1,14 +1,11 @@
 """What a family's picks cost on the GPU that is here, beside what a user would call instead, and beside the floor.
 
 For every shape: the op (through its dispatch table), its peers (`kgen.bench.contest`), and the time in which the device reads the same cold
-bytes; all in one process, in turn (`kgen.bench.timing`). Results are checked against fp64 before anything is timed. Also the host's cost of one
-eager call.
+bytes; all in one process, in turn (`kgen.bench.timing`). Results are checked against fp64 before anything is timed.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -71,9 +68,10 @@ def bench_family(
     *,
     kernel: str | None = None,
     rounds: int = ROUNDS,
+    peers: bool = True,
     progress: Callable[[GemmShape, str], None] | None = None,
 ) -> Iterator[BenchCase]:
-    """Time a family's op, or one kernel by name in place of the table's pick, on the current library's GPU.
+    """Time a family's op, or one kernel by name in place of the table's pick, on the current library's GPU; `peers` beside it or not.
 
     Raises MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing wrong is ever timed).
     """
@@ -84,7 +82,7 @@ def bench_family(
         for dtype in dtypes:
             if progress:
                 progress(shape, dtype)
-            yield _bench_case(library, floor, floors, family, shape, dtype, kernel, rounds)
+            yield _bench_case(library, floor, floors, family, shape, dtype, kernel, rounds, peers)
 
 
 def library_on_gpu() -> Library:
@@ -108,6 +106,7 @@ def _bench_case(
     dtype: Dtype,
     name: str | None,
     rounds: int,
+    compared: bool,
 ) -> BenchCase:
     sets = weight_sets(_bits(family) * shape.M * shape.K // 8)
     run = contest(library, family, shape, dtype, sets, name)
@@ -115,7 +114,7 @@ def _bench_case(
     size = run.weight_bytes
     if size not in floors:
         floors[size] = floor.microseconds(run.cold)
-    times = compare({name: run.calls(name) for name in run.answers}, rounds)
+    times = compare({name: run.calls(name) for name in (run.answers if compared else ("kgen",))}, rounds)
     us, floor_us = times["kgen"].us, floors[size]
     moved = size + shape.N * (run.act.element_size() * shape.K + (4 if dtype == "fp32" else 2) * shape.M)
     peers = {peer: Peer(timing.us, times["kgen"].over(timing)) for peer, timing in times.items() if peer != "kgen"}
@@ -148,36 +147,3 @@ def _require_right(run: Contest) -> None:
     if not verdict.ok:
         name = run.kernel.name if run.kernel else "torch"
         raise KgenError(f"{name} at {run.shape}: wrong result, not timed: {verdict.words}")
-
-
-def bench_launch(calls: int = 3000, repeats: int = 7) -> dict[str, float]:
-    """Host microseconds of one eager call, output allocated, current stream: the op beside torch's linear, in turn; medians."""
-    import torch
-    from torch.nn.functional import linear
-
-    from kgen.runtime import session
-
-    device = torch.device(session.current().driver.device.torch_name)
-    act = torch.randn(1, 2048, dtype=torch.bfloat16, device=device)
-    weight = torch.randn(128, 2048, dtype=torch.bfloat16, device=device)
-    one = torch.zeros(1, device=device)
-    op = torch.ops.kgen.wvsplitk
-    contenders: dict[str, Callable[[], Any]] = {
-        "torch.ops.kgen.wvsplitk": lambda: op(act, weight),
-        "torch.nn.functional.linear": lambda: linear(act, weight),
-        "torch add_(1), one element": lambda: one.add_(1),
-    }
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    with torch.no_grad():
-        for call in contenders.values():
-            for _ in range(200):
-                call()
-        for _ in range(repeats):
-            for name, call in contenders.items():
-                torch.cuda.synchronize()
-                start = time.perf_counter()
-                for _ in range(calls):
-                    call()
-                times[name].append((time.perf_counter() - start) / calls * 1e6)
-                torch.cuda.synchronize()
-    return {name: statistics.median(t) for name, t in times.items()}

@@ -57,7 +57,12 @@ def kernels(
         ),
     ] = None,
     kernel: Annotated[str | None, typer.Option(help="This kernel in place of the table's pick.")] = None,
-    launch: Annotated[bool, typer.Option("--launch", help="Only the host's cost of one eager call.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare/--no-compare", help="Time what a user would call instead as well, in turn.")
+    ] = True,
+    launch: Annotated[
+        bool, typer.Option("--launch", help="Only the host's cost of one eager call of each op.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Time a family's op for every shape, beside what else would answer and the time in which the device reads the same cold bytes."""
@@ -72,18 +77,20 @@ def kernels(
         for each in _shapes(model, shape, rows or ROWS.get(family, "1,4"))
     ]
     import kgen.ops  # noqa: F401 - registers the ops
-    from kgen.bench.kernels import bench_family, bench_launch
+    from kgen.bench.kernels import bench_family, library_on_gpu
     from kgen.runtime import session
 
     library = session.load(arch)
     if launch:
-        _print_launch(bench_launch(), as_json)
+        from kgen.bench.launch import bench_launch
+
+        _print_launch(bench_launch(library_on_gpu()), as_json)
         return
     kinds = [_dtype(word) for word in dtype or ["bf16"]]
     done: list[dict[str, Any]] = []
     total = len(wanted) * len(kinds)
     with Counting("bench") as bar:
-        for case in bench_family(family, wanted, kinds, kernel=kernel):
+        for case in bench_family(family, wanted, kinds, kernel=kernel, peers=compare):
             done.append(case.as_dict())
             bar.step(len(done), total, f"{case.M}x{case.K} N{case.N} {case.dtype}")
     if as_json:

@@ -65,7 +65,8 @@ def scaled_linear_torch(
 def int4_weight(weight: Tensor, scales: Tensor, zeros: Tensor | None, dtype: torch.dtype) -> Tensor:
     """(q - z) * scale as [M, K] of a type, from the layout of kgen.ops.pack; exact in fp64, rounded once in others (fp32 inside)."""
     M, groups = scales.shape
-    shifts = torch.tensor([0, 16, 4, 20, 8, 24, 12, 28], dtype=torch.int32, device=weight.device)
+    place = torch.arange(8, dtype=torch.int32, device=weight.device)  # made on the device: a graph may capture it
+    shifts = place % 2 * 16 + place // 2 * 4
     codes = (weight.unsqueeze(-1) >> shifts & 15).reshape(M, groups, -1)
     inside = torch.promote_types(dtype, torch.float32)
     if zeros is None:

@@ -97,6 +97,11 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         among=(None, 1, 2, 4, 8, 16, 32),
         doc="copies of the table in LDS, each for its own lanes: fewer bank conflicts",
     )
+    ABSMAX: int | None = Param(
+        None,
+        among=(None, 2, 4),
+        doc="absmax of a row that are loaded at once, where GROUP_SIZE is the blocksize and K holds a multiple; none: one by one",
+    )
     STAGING: Staging = Param(
         "lds",
         among=get_args(Staging),
@@ -128,8 +133,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def piece(self) -> int:
-        """K comes in whole groups."""
-        return self.GROUP_SIZE
+        """K comes in whole groups, as many as have their absmax loaded at once."""
+        return self.GROUP_SIZE * (self.ABSMAX or 1)
 
     @property
     def rows_tried(self) -> tuple[int, ...]:
@@ -160,8 +165,19 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def table_bytes(self) -> int:
         """LDS of the table of pairs and of the table of nested absmax."""
-        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES + 4 * 16  # and the 16 numbers
+        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES
+        pairs += 0 if self.COPIES is None or self.fills_by_permute else 4 * 16  # and the 16 numbers
         return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
+
+    @property
+    def fills_by_permute(self) -> bool:
+        """Whether permutes make the table of pairs in LDS: where they give elements in order, and an entry's copies are whole vectors."""
+        return self.COPIES is not None and self.COPIES >= 4 and self.dtype != "fp32" and self.facts.vendor == "nvidia"
+
+    @property
+    def late_tables(self) -> bool:
+        """Whether tables in LDS are filled while the first weights are on their way: where nothing else is staged before them."""
+        return self.table_bytes > 0 and self.STAGING in ("global", "wave")
 
     @property
     def static_lds(self) -> int:
@@ -246,6 +262,25 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return Problem(("COPIES", "TABLE"), found, allowed, "COPIES = 1 with TABLE lds")
 
     @rule
+    def absmax_lie_side_by_side(self, arch: ArchFacts) -> Problem | None:
+        """What a lane needs of a row in a trip is whole vectors; codes of nested absmax come as words."""
+        if self.ABSMAX is None:
+            return None
+        if not self.matrix:
+            found = f"{self.ABSMAX}, where every lane multiplies a group of its own in {self.dtype} on {arch.name}"
+            return Problem(("ABSMAX",), found, "none", "ABSMAX = none")
+        if self.GROUP_SIZE == GROUP_SIZES[-1]:
+            found = f"{self.ABSMAX} with GROUP_SIZE {self.GROUP_SIZE}, which longer blocks have too"
+            return Problem(("ABSMAX", "GROUP_SIZE"), found, "GROUP_SIZE 32 or 64", "ABSMAX = none")
+        of_row = 1 if self.groups_of_slab == 1 else min(self.groups_of_slab, 4 // self.rows_of_lane)
+        together = self.UNRL * of_row if self.groups_of_slab == of_row else of_row
+        if together % self.ABSMAX == 0 and not (self.NESTED and self.ABSMAX != 4):
+            return None
+        found = f"{self.ABSMAX} of {together} in a row{', whose codes are bytes' if self.NESTED else ''}"
+        allowed = "4" if self.NESTED else "a divisor of what a lane needs of a row in a trip"
+        return Problem(("ABSMAX", "UNRL", "A_CHUNK", "NESTED"), found, allowed, "ABSMAX = none, or a larger UNRL")
+
+    @rule
     def walk_is_whole(self, arch: ArchFacts) -> Problem | None:
         if self.SKEW is None or self.STAGING != "window":
             return None
@@ -325,6 +360,9 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         """Why this kernel cannot do this shape, or None."""
         if shape.N not in self.row_counts():
             return Problem(("N",), str(shape.N), f"1 to {ROWS[-1]}")
+        if self.ABSMAX and isinstance(shape, Code4Shape) and shape.GROUP_SIZE != self.GROUP_SIZE:
+            found = f"blocks of {shape.GROUP_SIZE}"
+            return Problem(("GROUP_SIZE",), found, f"{self.GROUP_SIZE}, with ABSMAX", "a kernel without ABSMAX")
         if shape.M * shape.K // self.GROUP_SIZE >= 1 << 30:
             return Problem(("M", "K"), f"{shape.M} x {shape.K}", f"fewer than 2^30 groups of {self.GROUP_SIZE}")
         return super().fits(replace(shape, N=self.N))

@@ -112,7 +112,8 @@ def _quick(spec: LinearSpec) -> list[Case]:
     ]
     if spec.shard is not None:
         split = _largest_k(spec, 2 * spec.shard + spec.slab + spec.piece)
-        out.insert(0, Case("shards", spec.shape_of(rows + 1, n, split), bias="M", weight_pad=8, act_pad=24, seed=8))
+        shape = spec.shape_of(rows + 1, n, split)
+        out.insert(0, Case("shards", shape, bias="M", weight_pad=spec.piece, act_pad=3 * spec.piece, seed=8))
     if spec.window is not None:
         crossing = _largest_k(spec, spec.window + spec.step + spec.piece)
         out.append(

@@ -62,7 +62,9 @@ def random_absmax(rng: np.random.Generator, blocks: int, nested: bool) -> Absmax
 
 
 def blocksize_of(spec: Gemm4BitSpec, case: Case) -> int:
-    """The blocksize of a case: GROUP_SIZE, twice, four times, ... as the seed goes on."""
+    """The blocksize of a case: GROUP_SIZE, twice, four times, ... as the seed goes on; GROUP_SIZE alone with ABSMAX."""
+    if spec.ABSMAX:
+        return spec.GROUP_SIZE
     allowed = [size for size in BLOCKSIZES if size >= spec.GROUP_SIZE]
     return allowed[(case.seed - 1) % len(allowed)]
 

@@ -10,6 +10,7 @@ import torch
 
 from kgen.bench.contest import contest
 from kgen.bench.kernels import bench_family
+from kgen.bench.timing import Timing
 from kgen.errors import KgenError
 from kgen.runtime import session
 from kgen.runtime.emu import emulation
@@ -107,3 +108,25 @@ def test_wvsplitkq_is_timed_on_its_own_bytes_beside_scaled_mm_and_16_bits(tmp_pa
 def test_the_emulator_is_not_timed(library: Library):
     with pytest.raises(KgenError, match="times need a GPU"):
         next(bench_family("llmm1", [GemmShape(24, 1, 1032)]))
+
+
+@pytest.mark.parametrize(("peers", "timed"), [(True, {"kgen", "torch linear", "wvsplitk"}), (False, {"kgen"})])
+def test_peers_are_timed_beside_the_op_or_not(
+    library: Library, monkeypatch: pytest.MonkeyPatch, peers: bool, timed: set[str]
+):
+    class Floor:
+        def __init__(self, driver: object): ...
+
+        def microseconds(self, sets: object) -> float:
+            return 1.0
+
+    def compare(contenders: dict[str, object], rounds: int) -> dict[str, Timing]:
+        return {name: Timing(2.0, 2.0, 2.0, (2.0,) * rounds) for name in contenders}
+
+    monkeypatch.setattr("kgen.bench.kernels.library_on_gpu", lambda: library)
+    monkeypatch.setattr("kgen.bench.kernels.ReadFloor", Floor)
+    monkeypatch.setattr("kgen.bench.kernels.compare", compare)
+    case = next(bench_family("llmm1", [GemmShape(24, 1, 1032)], peers=peers))
+    assert {"kgen", *case.peers} == timed
+    assert case.us == 2.0
+    assert case.ratio == 2.0
