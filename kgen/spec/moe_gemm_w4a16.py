@@ -10,7 +10,9 @@ block, as kgen.ops.moe_route.align makes them on the device. A work-group makes 
 are gates, and 16 gates lie beside the 16 rows that they gate, in one wave, so that silu and the product need no exchange.
 
 Blocks of expert -1 are skipped; where weights of slots are given, their slots are stored as zeros, because whoever sums a token's rows reads all
-of them. Padding slots are read from the first row and not stored. No atomics, no K split: the bits depend on the spec alone. See docs/moe.md.
+of them. Padding slots are not stored, and where activations pass no registers not read either; elsewhere their block's first row stands in for
+them: were it one row for all blocks, they all would wait for the same lines. No atomics, no K split: the bits depend on the spec alone. See
+docs/moe.md.
 """
 
 from __future__ import annotations
@@ -102,6 +104,10 @@ class MoeGemmW4A16Spec(W4TileSpec):
     def paired(self) -> bool:
         """Whether weight rows i and M + i are multiplied together."""
         return self.SILU
+
+    @property
+    def gathered(self) -> bool:
+        return True
 
     @property
     def rows_per_group(self) -> int:

@@ -168,6 +168,11 @@ class W4TileSpec(KernelSpec):
         """Whether activations reach LDS without passing registers: by DMA, or NVIDIA's asynchronous copies."""
         return self.facts.lds_dma16 or self.facts.vendor == "nvidia"
 
+    @property
+    def gathered(self) -> bool:
+        """Whether the rows of a block come from anywhere, and some not at all."""
+        return False
+
     # ---- LDS and registers
 
     @property

@@ -54,7 +54,7 @@ def test_good_kernels_have_no_failures(spec, failures):
         (UP, "if (expert < 0)", "if (expert < -1)", "all absent", "invalid read"),
         (UP, ">= same_in_wave(static_cast<u32>(*padded_slots))", "> 0xfffffffeu", "blocks", "invalid read"),
         (UP, "slot < slots ? slot / top_k", "slot < slots ? slot", "blocks", ""),
-        (UP, "slot < slots ? slot / top_k : 0;", "slot / top_k;", "one slot", "invalid read"),
+        (UP, "slot < slots ? slot / top_k : stand_in;", "slot / top_k;", "one slot", "invalid read"),
         (UP, "if (slot[n][i] < slots && m < M)", "if (m < M)", "one slot", "invalid"),
         (UP, "if (slot[n][i] < slots && m < M)", "if (slot[n][i] < slots)", "in order", ""),
         (UP, "row / 16 % 2 * M", "row / 16 % 2 * (M - 1)", "blocks", "tolerance"),
