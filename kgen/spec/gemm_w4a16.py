@@ -14,8 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from kgen.errors import Problem
-from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Arg, Launch, Param, layout_args, rule
+from kgen.spec.base import Arg, Launch, Param, layout_args
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, Workspace, ceil_div
 from kgen.spec.w4 import GROUP_SIZES
@@ -160,15 +159,6 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
 
     def lds_bytes(self, shape: GemmShape) -> int:
         return self.tile_lds + self.count_lds
-
-    # ---- rules
-
-    @rule
-    def group_fits(self, arch: ArchFacts) -> Problem | None:
-        if self.threads <= arch.max_threads:
-            return None
-        found = f"{self.THRDS} x {self.WvPrGrp} = {self.threads} work-items"
-        return Problem(("THRDS", "WvPrGrp"), found, f"at most {arch.max_threads} on {arch.name}", "lower WvPrGrp")
 
     # ---- launch
 
