@@ -116,7 +116,8 @@ def test_a_table_in_lds_is_read_once_for_two_codes(arch, built):
                 for opcode, count in loop.opcodes.items()
                 if opcode in ("ds_load_b32", "ds_read_b32", "ds_read2_b32", "ds_load_2addr_b32")
             )
-            assert reads <= pairs, name
+            fill = 2 if spec.late_tables else 0  # numbers of the table, which the first trip of the loop fills
+            assert reads <= pairs + fill, name
 
 
 @pytest.mark.parametrize("arch", AMD)
