@@ -87,8 +87,8 @@ def contenders(
     import torch
 
     import kgen.ops  # noqa: F401 - registers the ops
-    from kgen.ops.moe_w4a16 import by_blocks, by_slots
-    from kgen.ops.reference_moe import grouped_experts, moe_experts_torch
+    from kgen.ops.moe_w4a16 import by_blocks, by_slots, by_torch
+    from kgen.ops.reference_moe import grouped_experts
 
     def picked(x: Tensor, ids: Tensor, weights: Tensor) -> Any:
         return torch.ops.kgen.moe_experts_w4a16(x, ids, weights, *stacks)
@@ -100,7 +100,7 @@ def contenders(
     if tokens * layer.top_k <= MOST_SLOTS_DECODED:
         out["decode"] = at_once(by_slots)
     out |= {f"N={size}": at_once(partial(by_blocks, size, layer.experts)) for size in BLOCK_SIZES}
-    out["torch"] = lambda x, ids, weights: moe_experts_torch(x, ids, weights, stacks[:3], stacks[3:])
+    out["torch"] = at_once(by_torch)
     out["16-bit"] = lambda x, ids, weights: grouped_experts(x, ids, weights, *expanded)
     return out
 

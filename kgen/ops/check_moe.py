@@ -55,15 +55,7 @@ class MoeProblem(LinearProblem):
 
 @dataclass(frozen=True)
 class LayerProblem(LinearProblem):
-    """A checked layer: both GEMMs."""
-
-    up: MoeProblem
-    down: MoeProblem
-
-
-@dataclass(frozen=True)
-class ExpertsProblem(LinearProblem):
-    """The same behind a router."""
+    """A checked layer, or its experts behind a router: both GEMMs."""
 
     up: MoeProblem
     down: MoeProblem
@@ -297,10 +289,7 @@ def check_layer(
     if not 1 <= top_k <= min(MOST_TOP_K, first.E):
         found.add("top_k", top_k, f"1 to {min(MOST_TOP_K, first.E)}")
     found.done()
-    tokens, inner = x.shape[0], first.rows // 2
-    up = _up_problem(found, x, first, tokens * top_k, 1, top_k, True, True)
-    down = _down_problem(second, tokens, top_k, inner, False)
-    return LayerProblem(up.shape, (tokens, second.rows), up.weight_stride, up.act_stride, 0, up, down)
+    return _layer_problem(found, x, first, second, top_k, True)
 
 
 def check_experts(
@@ -314,7 +303,7 @@ def check_experts(
     w2: Tensor,
     w2_scales: Tensor,
     w2_zeros: Tensor | None,
-) -> ExpertsProblem:
+) -> LayerProblem:
     """The problem of the experts behind a router; raises OpError with everything that is wrong.
 
     topk_ids      int32 [tokens, top_k], contiguous; -1 for a slot that adds nothing, being another device's
@@ -339,10 +328,15 @@ def check_experts(
     if not 1 <= top_k <= min(MOST_TOP_K, first.E):
         found.add("topk_ids.shape", shape_words(topk_ids), f"1 to {min(MOST_TOP_K, first.E)} slots of a token")
     found.done()
-    tokens, inner = x.shape[0], first.rows // 2
-    up = _up_problem(found, x, first, tokens * top_k, 1, top_k, True, False)
-    down = _down_problem(second, tokens, top_k, inner, False)
-    return ExpertsProblem(up.shape, (tokens, second.rows), up.weight_stride, up.act_stride, 0, up, down)
+    return _layer_problem(found, x, first, second, top_k, False)
+
+
+def _layer_problem(found: _Found, x: Tensor, first: Stack, second: Stack, top_k: int, rank: bool) -> LayerProblem:
+    """Both GEMMs on stacks that belong together; rank: the first one chooses the experts."""
+    tokens = x.shape[0]
+    up = _up_problem(found, x, first, tokens * top_k, 1, top_k, True, rank)
+    down = _down_problem(second, tokens, top_k, first.rows // 2, False)
+    return LayerProblem(up.shape, (tokens, second.rows), up.weight_stride, up.act_stride, 0, up, down)
 
 
 def _stacks(

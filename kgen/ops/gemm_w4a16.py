@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import Tensor
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error
 from kgen.ops.check_int4 import Int4Problem, check_w4a16
-from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
+from kgen.ops.int4 import int4_op
+from kgen.ops.plan import Plan, contiguous, empty_on, table_answer
 from kgen.ops.reference import int4_linear_torch
-from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
 from kgen.runtime.workspace import Slot, pool_of
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 
 FAMILY = GemmW4A16Spec.family
-
-
-def gemm_w4a16(
-    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
-) -> Tensor:
-    """The op below autograd. See `kgen.ops.check_int4.check_int4_linear` for what it takes; layouts: docs/gemm_w4a16.md."""
-    key = int4_key(FAMILY, x, weight, scales, zeros, bias)
-    plan = session.plans.get(key)
-    if plan is None:
-        plan = make_plan(FAMILY, key, (x, weight, scales, zeros, bias), check_w4a16, partial(gemm_w4a16_answer, x))
-    return plan(x, weight, scales, zeros, bias)
-
-
-def int4_key(
-    op: str, x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None
-) -> tuple[object, ...]:
-    """What two calls must share for one plan to serve both."""
-    return (
-        op,
-        x.shape,
-        x.stride(),
-        weight.shape,
-        weight.stride(),
-        scales.shape,
-        scales.stride(),
-        x.dtype,
-        weight.dtype,
-        scales.dtype,
-        x.get_device(),
-        weight.get_device(),
-        scales.get_device(),
-        None if zeros is None else (zeros.shape, zeros.stride(), zeros.dtype, zeros.get_device()),
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
-        torch.is_grad_enabled(),
-    )
 
 
 def gemm_w4a16_answer(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
@@ -104,3 +66,6 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: Int4Problem, x: Tens
         return out
 
     return run
+
+
+gemm_w4a16 = int4_op(FAMILY, check_w4a16, gemm_w4a16_answer)

@@ -50,7 +50,7 @@ def moe_wvsplitk_int4(
     if plan is None:
         check = partial(check_up, block_size=block_size, top_k=top_k, silu=silu)
         reference = partial(moe_up_reference, block_size=block_size, top_k=top_k, silu=silu)
-        plan = make_plan(UP, key, tensors, check, partial(_answer, UP, x, _up_counts, reference))
+        plan = make_plan(UP, key, tensors, check, partial(expert_answer, UP, x, _up_counts, reference))
     return plan(*tensors)
 
 
@@ -71,7 +71,7 @@ def moe_down_reduce(
     if plan is None:
         check = partial(check_down, fuse_silu=fuse_silu)
         reference = partial(moe_down_reference, fuse_silu=fuse_silu)
-        plan = make_plan(DOWN, key, tensors, check, partial(_answer, DOWN, x, _down_counts, reference))
+        plan = make_plan(DOWN, key, tensors, check, partial(expert_answer, DOWN, x, _down_counts, reference))
     return plan(*tensors)
 
 
@@ -106,14 +106,15 @@ def parts(tensors: tuple[Tensor | None, ...]) -> list[Any]:
 # ---- answers of the tables
 
 
-def _answer(
+def expert_answer(
     family: str,
     x: Tensor,
-    counts_of: Callable[[MoeShape], tuple[int, ...]],
+    counts_of: Callable[[MoeShape, int], tuple[int, ...]],
     reference: Callable[..., Tensor],
     library: Library,
     problem: LinearProblem,
 ) -> Plan:
+    """What the table of an expert family says to a GEMM. counts_of: what its kernels count, of the shape and the number of work-groups."""
     assert isinstance(problem, MoeProblem)
     if problem.moe.blocks == 0 or problem.moe.tokens == 0:
         return lambda x, *others: x.new_empty(problem.out_shape)
@@ -123,7 +124,7 @@ def _answer(
 
     def by_kernel(kernel: Kernel) -> Plan:
         _require_rows(kernel, problem)
-        return _kernel_plan(family, library, kernel, problem, x, counts_of(problem.moe))
+        return _kernel_plan(family, library, kernel, problem, x, counts_of)
 
     return table_answer(family, library, problem, x.dtype, by_kernel, by_torch)
 
@@ -140,19 +141,24 @@ def _require_rows(kernel: Kernel, problem: MoeProblem) -> None:
 
 
 def _kernel_plan(
-    family: str, library: Library, kernel: Kernel, problem: MoeProblem, x: Tensor, counts: tuple[int, ...]
+    family: str,
+    library: Library,
+    kernel: Kernel,
+    problem: MoeProblem,
+    x: Tensor,
+    counts_of: Callable[[MoeShape, int], tuple[int, ...]],
 ) -> Plan:
     """The launch of either GEMM: weights, x, what says which experts, out; sizes; what the family counts."""
     driver = library.driver
     geometry = kernel.spec.launch(problem.moe, driver.device.cu)
-    sizes = (*problem.sizes, *counts, geometry.grid[0])
+    sizes = (*problem.sizes, *counts_of(problem.moe, geometry.grid[0]))
     launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
     out_shape, out_stride, dtype = problem.out_shape, contiguous(problem.out_shape), x.dtype
     empty, mask = empty_on(x.device), ALIGNMENT - 1
 
     def run(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, *lists: Tensor | None) -> Tensor:
         given = (weight, scales, zeros, x, *lists)
-        at = addresses(given)
+        at = _addresses(given)
         if (at[0] | at[3]) & mask:
             raise alignment_error(family, x=x, weight=weight)
         out = empty(out_shape, out_stride, dtype)
@@ -163,15 +169,15 @@ def _kernel_plan(
     return run
 
 
-def _up_counts(shape: MoeShape) -> tuple[int, ...]:
-    return shape.slots, shape.top_k, shape.blocks
+def _up_counts(shape: MoeShape, groups: int) -> tuple[int, ...]:
+    return shape.slots, shape.top_k, shape.blocks, groups
 
 
-def _down_counts(shape: MoeShape) -> tuple[int, ...]:
-    return (shape.top_k,)
+def _down_counts(shape: MoeShape, groups: int) -> tuple[int, ...]:
+    return shape.top_k, groups
 
 
-def addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
+def _addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
     """Where tensors lie; 0 for none."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
@@ -186,7 +192,7 @@ def layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, pro
         return lambda x, *others: x.new_empty(problem.out_shape)
     kernel = library.pick(UP, problem.up.shape, DTYPES[x.dtype])
     first = _listed(top_k, renormalize) if kernel is None else _ranked_plan(library, kernel, problem.up, x, renormalize)
-    second = _answer(DOWN, x, _down_counts, moe_down_reference, library, problem.down)
+    second = expert_answer(DOWN, x, _down_counts, moe_down_reference, library, problem.down)
 
     def run(
         x: Tensor,
@@ -229,14 +235,14 @@ def _ranked_plan(
         x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         given = (w13, scales, zeros, x, logits)
-        at = addresses(given)
+        at = _addresses(given)
         if (at[0] | at[3]) & mask:
             raise alignment_error(LAYER, x=x, w13=w13)
         ids = empty(chosen, (shape.top_k, 1), torch.int32)
         weights = empty(chosen, (shape.top_k, 1), torch.float32)
         out = empty(problem.out_shape, contiguous(problem.out_shape), dtype)
         made = (ids, weights, out)
-        launch(stream(), (*at, *addresses(made), *sizes), (*given, *made))
+        launch(stream(), (*at, *_addresses(made), *sizes), (*given, *made))
         count()
         return out, ids, weights
 

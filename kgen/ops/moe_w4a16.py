@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kgen.ops.check import DTYPES, LinearProblem
-from kgen.ops.check_moe import ExpertsProblem, LayerProblem, check_experts, check_layer
+from kgen.ops.check_moe import LayerProblem, check_experts, check_layer
 from kgen.ops.linear import linear_op
 from kgen.ops.moe import layer_answer, moe_down_reduce, moe_wvsplitk_int4, parts
 from kgen.ops.moe_gemm import moe_gemm_w4a16
 from kgen.ops.moe_route import align, route
-from kgen.ops.plan import Plan, make_plan
+from kgen.ops.plan import Plan, make_plan, torch_answer
 from kgen.ops.reference_moe import moe_experts_torch
 from kgen.runtime import session
 from kgen.runtime.library import Library
@@ -96,13 +97,13 @@ def _layer(x: Tensor, top_k: int, renormalize: bool, library: Library, problem: 
 
 
 def _listed(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
-    assert isinstance(problem, ExpertsProblem)
+    assert isinstance(problem, LayerProblem)
     if problem.up.moe.slots == 0:
         return lambda x, *others: x.new_zeros(problem.out_shape)
     return _experts(library, _use(library, x, problem.up.moe.slots, problem), problem.up.stack.E)
 
 
-def _use(library: Library, x: Tensor, slots: int, problem: LayerProblem | ExpertsProblem) -> tuple[str, int] | None:
+def _use(library: Library, x: Tensor, slots: int, problem: LayerProblem) -> tuple[str, int] | None:
     """The family that the table names, with the size of its blocks, 0 for the decode kernels; None for torch."""
     stack = problem.up.stack
     asked = W4Shape(problem.up.shape.M, MoeRoute.rows(slots, stack.E), stack.K, stack.group, stack.has_zp)
@@ -115,28 +116,13 @@ def _use(library: Library, x: Tensor, slots: int, problem: LayerProblem | Expert
 
 def _experts(library: Library, use: tuple[str, int] | None, E: int) -> Experts:
     if use is None:
-        return _by_torch(library)
+        return torch_answer(LAYER, library, by_torch)
     return partial(by_blocks, use[1], E) if use[1] else by_slots
 
 
-def _by_torch(library: Library) -> Experts:
-    count = library.count_torch(LAYER).add
-
-    def run(
-        x: Tensor,
-        ids: Tensor,
-        weights: Tensor,
-        w13: Tensor,
-        w13_scales: Tensor,
-        w13_zeros: Tensor | None,
-        w2: Tensor,
-        w2_scales: Tensor,
-        w2_zeros: Tensor | None,
-    ) -> Tensor:
-        count()
-        return moe_experts_torch(x, ids, weights, (w13, w13_scales, w13_zeros), (w2, w2_scales, w2_zeros))
-
-    return run
+def by_torch(x: Tensor, ids: Tensor, weights: Tensor, *stacks: Any) -> Tensor:
+    """By torch, on weights that are dequantised for the time of the call."""
+    return moe_experts_torch(x, ids, weights, stacks[:3], stacks[3:])
 
 
 def by_slots(

@@ -5,17 +5,15 @@ The op's own table names the family that answers, wvsplitk_int4 for a few rows o
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import Tensor
 
 from kgen.ops.check import DTYPES, LinearProblem
 from kgen.ops.check_int4 import check_w4a16
-from kgen.ops.gemm_w4a16 import gemm_w4a16_answer, int4_key
-from kgen.ops.plan import Plan, make_plan, torch_answer
+from kgen.ops.gemm_w4a16 import gemm_w4a16_answer
+from kgen.ops.int4 import int4_op
+from kgen.ops.plan import Plan, torch_answer
 from kgen.ops.reference import int4_linear_torch
 from kgen.ops.wvsplitk_int4 import wvsplitk_int4_answer
-from kgen.runtime import session
 from kgen.runtime.library import Library
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
@@ -24,20 +22,12 @@ OP = "w4a16_linear"
 _ANSWERS = {WvSplitKInt4Spec.family: wvsplitk_int4_answer, GemmW4A16Spec.family: gemm_w4a16_answer}
 
 
-def w4a16_linear(
-    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
-) -> Tensor:
-    """The op below autograd. See `kgen.ops.check_int4.check_int4_linear` for what it takes; which family answers: docs/gemm_w4a16.md."""
-    key = int4_key(OP, x, weight, scales, zeros, bias)
-    plan = session.plans.get(key)
-    if plan is None:
-        plan = make_plan(OP, key, (x, weight, scales, zeros, bias), check_w4a16, partial(_answer, x))
-    return plan(x, weight, scales, zeros, bias)
-
-
 def _answer(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
     shape = problem.shape
     if not (shape.M and shape.N and shape.K):
         return gemm_w4a16_answer(x, library, problem)
     family = library.route(OP, shape, DTYPES[x.dtype])
     return torch_answer(OP, library, int4_linear_torch) if family is None else _ANSWERS[family](x, library, problem)
+
+
+w4a16_linear = int4_op(OP, check_w4a16, _answer)

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import torch
 from torch import Tensor
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error
 from kgen.ops.check_int4 import Int4Problem, check_int4_linear
-from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
+from kgen.ops.int4 import int4_op
+from kgen.ops.plan import Plan, contiguous, empty_on, table_answer
 from kgen.ops.reference import int4_linear_torch
-from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 
 FAMILY = WvSplitKInt4Spec.family
-
-
-def wvsplitk_int4(
-    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
-) -> Tensor:
-    """The op below autograd. See `kgen.ops.check_int4.check_int4_linear` for what it takes; layouts: docs/wvsplitk_int4.md."""
-    key = (
-        FAMILY,
-        x.shape,
-        x.stride(),
-        weight.shape,
-        weight.stride(),
-        scales.shape,
-        scales.stride(),
-        x.dtype,
-        weight.dtype,
-        scales.dtype,
-        x.get_device(),
-        weight.get_device(),
-        scales.get_device(),
-        None if zeros is None else (zeros.shape, zeros.stride(), zeros.dtype, zeros.get_device()),
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
-        torch.is_grad_enabled(),
-    )
-    plan = session.plans.get(key)
-    if plan is None:
-        plan = make_plan(
-            FAMILY, key, (x, weight, scales, zeros, bias), check_int4_linear, partial(wvsplitk_int4_answer, x)
-        )
-    return plan(x, weight, scales, zeros, bias)
 
 
 def wvsplitk_int4_answer(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
@@ -86,3 +53,6 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: Int4Problem, x: Tens
         return out
 
     return run
+
+
+wvsplitk_int4 = int4_op(FAMILY, check_int4_linear, wvsplitk_int4_answer)
