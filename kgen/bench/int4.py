@@ -48,11 +48,15 @@ class Weight:
         return int4_weight(self.codes, self.scales, self.zeros, dtype)
 
 
+def _exact(weight: Tensor) -> Tensor:
+    return weight
+
+
 @dataclass(frozen=True)
 class Int4Contest(Contest):
     """`weights` are of type Weight. `weight_of` makes the exact weights those that the kernel multiplies: rounded, where it rounds them."""
 
-    weight_of: Callable[[Tensor], Tensor] = field(default=lambda exact: exact)
+    weight_of: Callable[[Tensor], Tensor] = field(default=_exact)
 
     @property
     def cold(self) -> list[Tensor]:
@@ -105,10 +109,6 @@ def int4_contest(
     rounded = many and (picked is None or isinstance(picked.spec, GemmW4A16Spec))
     weight_of = partial(_rounded, kind, None if picked is None else picked.spec) if rounded else _exact
     return Int4Contest(family, dtype, shape, act, weights, answers, picked, peer_weights=peers, weight_of=weight_of)
-
-
-def _exact(weight: Tensor) -> Tensor:
-    return weight
 
 
 def _rounded(kind: Any, spec: Any, weight: Tensor) -> Tensor:

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgen.errors import LaunchError
 from kgen.runtime.driver import Driver
-from kgen.spec.problem import Workspace
-from kgen.spec.wvsplitkrc import SLOT
+from kgen.spec.problem import SLOT, Workspace
 
 if TYPE_CHECKING:
     from torch import Tensor

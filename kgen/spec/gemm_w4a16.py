@@ -17,9 +17,9 @@ from kgen.errors import Problem
 from kgen.spec.base import Arg, Launch, Param, layout_args
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, Workspace, ceil_div
+from kgen.spec.tile import BLOCK_K, additions_over
 from kgen.spec.w4 import GROUP_SIZES
-from kgen.spec.w4_tile import BLOCK, Subtract, W4TileSpec
-from kgen.spec.wvsplitkrc import SLOT
+from kgen.spec.w4_tile import Subtract, W4TileSpec
 
 MAX_ROWS = 1 << 20  # activation rows of a launch
 BAND = (
@@ -107,11 +107,7 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
 
     @property
     def slab(self) -> int:
-        return BLOCK
-
-    @property
-    def step(self) -> int:
-        return self.BLOCK_K
+        return BLOCK_K
 
     @property
     def shard(self) -> int | None:
@@ -127,11 +123,6 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
     def batch(self) -> int:
         """Shards whose sums are loaded together when the last arrival adds them: 32 registers' worth."""
         return min(self.K_SPLIT, max(1, 32 // self.sum_registers))
-
-    @property
-    def static_lds(self) -> int:
-        """LDS bytes that the kernel declares."""
-        return self.count_lds + (0 if self.lds_at_launch else self.tile_lds)
 
     @property
     def rows_tried(self) -> tuple[int, ...]:
@@ -180,14 +171,6 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
         shards = f" * {self.K_SPLIT}" if self.K_SPLIT > 1 else ""
         return f"ceil_div(N, {self.BLOCK_N}) * ceil_div(M, {self.BLOCK_M}){shards}"
 
-    @property
-    def lds_expr(self) -> str:
-        """Bytes of dynamic LDS: all that is staged, where it is more than a kernel may declare."""
-        return str(self.tile_lds) if self.lds_at_launch else "0"
-
-    def dynamic_lds(self, shape: GemmShape) -> int:
-        return self.tile_lds if self.lds_at_launch else 0
-
     def launch(self, shape: GemmShape, cu: int) -> Launch:
         return Launch((self.blocks(shape) * self.K_SPLIT, 1, 1), self.block, self.dynamic_lds(shape))
 
@@ -201,12 +184,9 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
                 ("M", "N"), f"{self.blocks(shape)} blocks", "fewer than 2^31 work-groups", "split the problem"
             )
         need = self.workspace(shape)
-        if need is None or (need.partial_bytes <= SLOT.partial_bytes and need.counter_bytes <= SLOT.counter_bytes):
+        if need is None:
             return None
-        found = f"{need.partial_bytes} bytes of partial sums and {need.counter_bytes} of counters"
-        allowed = f"at most {SLOT.partial_bytes} and {SLOT.counter_bytes}, the workspace of a stream"
-        return Problem(("M", "N", "K_SPLIT"), found, allowed, "K_SPLIT = 1: an output this large has blocks enough")
+        return need.beyond_slot(("M", "N", "K_SPLIT"), "K_SPLIT = 1: an output this large has blocks enough")
 
     def additions(self, shape: GemmShape) -> int:
-        inside = 32 if self.facts.matrix == "mfma_16x16x32" else 16  # products that one instruction adds, in any order
-        return inside + ceil_div(shape.K, inside) + self.K_SPLIT + 1
+        return additions_over(self.facts, shape.K) + self.K_SPLIT + 1

@@ -25,8 +25,9 @@ from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Launch, Param, layout_args, rule
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import MoeGemmShape, MoeShape, Workspace, ceil_div
+from kgen.spec.tile import TILE, additions_over
 from kgen.spec.w4 import GROUP_SIZES
-from kgen.spec.w4_tile import TILE, Subtract, W4TileSpec
+from kgen.spec.w4_tile import Subtract, W4TileSpec
 
 BLOCK_SIZES = (16, 32, 64, 128)
 """Slots of a block that kernels exist for."""
@@ -115,11 +116,6 @@ class MoeGemmW4A16Spec(W4TileSpec):
         return self.BLOCK_M // 2 if self.paired else self.BLOCK_M
 
     @property
-    def step(self) -> int:
-        """K elements of one trip of the main loop."""
-        return self.BLOCK_K
-
-    @property
     def persistent(self) -> bool:
         """Whether groups walk over several tiles."""
         return False
@@ -139,11 +135,6 @@ class MoeGemmW4A16Spec(W4TileSpec):
         """Blocks that go together over M."""
         return BAND
 
-    @property
-    def static_lds(self) -> int:
-        """LDS bytes that the kernel declares."""
-        return 0 if self.lds_at_launch else self.tile_lds
-
     def workspace(self, shape: MoeShape) -> Workspace | None:
         """None: nothing but the output is written."""
         return None
@@ -158,8 +149,7 @@ class MoeGemmW4A16Spec(W4TileSpec):
 
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions and multiplications that one product passes through. With SILU 6 more: see docs/moe.md."""
-        inside = 32 if self.facts.matrix == "mfma_16x16x32" else 16  # products that one instruction adds, in any order
-        return inside + ceil_div(shape.K, inside) + 2 + (6 if self.paired else 0)
+        return additions_over(self.facts, shape.K) + 2 + (6 if self.paired else 0)
 
     # ---- rules
 
@@ -200,15 +190,6 @@ class MoeGemmW4A16Spec(W4TileSpec):
     def grid_expr(self) -> str:
         """Number of work-groups as an expression of M and blocks."""
         return f"ceil_div(M, {self.rows_per_group}) * blocks"
-
-    @property
-    def lds_expr(self) -> str:
-        """Bytes of dynamic LDS: all that is staged, where it is more than a kernel may declare."""
-        return str(self.tile_lds) if self.lds_at_launch else "0"
-
-    def dynamic_lds(self, shape: MoeShape) -> int:
-        """Bytes of LDS that a launch asks for on top of what the code object reserves; equals `lds_expr`."""
-        return self.tile_lds if self.lds_at_launch else 0
 
     def launch(self, shape: MoeShape, cu: int) -> Launch:
         """Geometry for a shape that fits. On NVIDIA the kernel waits for its predecessor itself, as the decode kernels do."""

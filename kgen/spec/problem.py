@@ -19,6 +19,18 @@ class Workspace:
     partial_bytes: int
     counter_bytes: int
 
+    def beyond_slot(self, fields: tuple[str, ...], cure: str) -> Problem | None:
+        """Why the slot of a stream does not hold this, or None."""
+        if self.partial_bytes <= SLOT.partial_bytes and self.counter_bytes <= SLOT.counter_bytes:
+            return None
+        found = f"{self.partial_bytes} bytes of partial sums and {self.counter_bytes} of counters"
+        allowed = f"at most {SLOT.partial_bytes} and {SLOT.counter_bytes}, the workspace of a stream"
+        return Problem(fields, found, allowed, cure)
+
+
+SLOT = Workspace(6 << 20, 64 << 10)
+"""What the runtime keeps for one stream; a launch that needs more does not fit. 6 MiB of sums are as many as vLLM's slots hold."""
+
 
 @dataclass(frozen=True)
 class GemmShape:

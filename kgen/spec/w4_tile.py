@@ -12,20 +12,18 @@ operands, so that the codes of a lane lie in a row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import KernelSpec, rule
 from kgen.spec.problem import GemmShape, W4Shape, ceil_div
+from kgen.spec.tile import BLOCK_K, COUNT, TILE, multiplies_of_block, multiply_pattern
 from kgen.spec.w4 import GROUP_SIZES
 
 Subtract = Literal["integer", "float"]
-TILE = 16  # rows of either operand in one matrix instruction
-BLOCK = 32  # K elements of a block in LDS: what one multiplication of tiles takes
 PIECE = 8  # elements of 16 bytes
 CHUNK = 4  # words of codes that a lane loads at once at most: 16 bytes, 32 elements of K, which a group never cuts
-COUNT = 16  # bytes of LDS in which the first lane tells the others how many shards had arrived
 _MEETING = 64  # registers per lane for sums where shards meet
 # Of one 16 x 32 fragment: registers of a lane; rows that a lane holds; pieces of each row that it holds.
 _FRAGMENT = {
@@ -98,14 +96,14 @@ class W4TileSpec(KernelSpec):
         return self.ScaleBlockK % self.BLOCK_K == 0
 
     @property
+    def step(self) -> int:
+        """K elements of one trip of the main loop."""
+        return self.BLOCK_K
+
+    @property
     def pieces(self) -> int:
         """Pieces of 8 elements of a row in a step."""
         return self.BLOCK_K // PIECE
-
-    @property
-    def act_rows_at_once(self) -> int:
-        """Activation rows that all lanes stage with one piece each."""
-        return self.threads // self.pieces
 
     @property
     def act_fetches(self) -> int:
@@ -201,6 +199,20 @@ class W4TileSpec(KernelSpec):
         return self.tile_lds + self.count_lds > self.facts.static_lds
 
     @property
+    def static_lds(self) -> int:
+        """LDS bytes that the kernel declares."""
+        return self.count_lds + (0 if self.lds_at_launch else self.tile_lds)
+
+    @property
+    def lds_expr(self) -> str:
+        """Bytes of dynamic LDS: all that is staged, where it is more than a kernel may declare."""
+        return str(self.tile_lds) if self.lds_at_launch else "0"
+
+    def dynamic_lds(self, shape: Any) -> int:
+        """Bytes of LDS that a launch asks for on top of what the code object reserves; equals `lds_expr`."""
+        return self.tile_lds if self.lds_at_launch else 0
+
+    @property
     def sum_registers(self) -> int:
         """Registers of a lane for sums."""
         return self.n_tiles * self.m_tiles * TILE * TILE // self.THRDS
@@ -285,9 +297,7 @@ class W4TileSpec(KernelSpec):
     @property
     def multiply_pattern(self) -> str:
         """Mnemonics (regular expression) that multiply weights with activations."""
-        patterns = {"wmma_gfx11": r"v_wmma_f32_16x16x16", "wmma_gfx12": r"v_wmma_f32_16x16x16"}
-        patterns |= {"mfma_16x16x16": r"v_mfma_f32_16x16x16", "mfma_16x16x32": r"v_mfma_f32_16x16x32"}
-        return patterns.get(self.facts.matrix, r"HMMA\.16816")
+        return multiply_pattern(self.facts)
 
     @property
     def macs_per_step(self) -> int:
@@ -297,5 +307,4 @@ class W4TileSpec(KernelSpec):
     @property
     def multiplies_per_step(self) -> int:
         """How many multiplying instructions one step holds."""
-        per_block = {"mfma_16x16x32": 1, "mma_m16n8k16": 4}.get(self.facts.matrix, 2)
-        return self.BLOCK_K // BLOCK * self.n_tiles * self.m_tiles * per_block
+        return self.BLOCK_K // BLOCK_K * self.n_tiles * self.m_tiles * multiplies_of_block(self.facts)

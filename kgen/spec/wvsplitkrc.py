@@ -19,15 +19,14 @@ from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Launch, Param, layout_args, rule
 from kgen.spec.linear import PIECE, LinearSpec
 from kgen.spec.problem import GemmShape, Workspace, ceil_div
+from kgen.spec.tile import BLOCK_K, COUNT, additions_over, multiplies_of_block, multiply_pattern
 
-BLOCK_K = 32  # K elements of a block: what one multiplication of 16x16 tiles takes at once
 MIN_ROWS, MAX_ROWS = (
     9,
     128,
 )  # activation rows that the family is for; below, wvsplitk reads the weights as often and needs no workspace
 _FETCHES = 12  # 16-byte pieces per lane in flight where they pass registers
 _STATIC_LDS = {"nvidia": 48 * 1024}  # what a kernel may declare, where it is less than a group may take
-_COUNT = 16  # bytes of LDS in which the first lane tells the others how many shards had arrived
 _ARGS = layout_args(
     ("const T*", "weight"),
     ("const T*", "act"),
@@ -44,10 +43,6 @@ _ARGS = layout_args(
     ("u32", "shards"),
     ("u32", "groups"),
 )
-
-
-SLOT = Workspace(6 << 20, 64 << 10)
-"""What the runtime keeps for one stream; a launch that needs more does not fit. 6 MiB of sums are as many as vLLM's slots hold."""
 
 
 class WvSplitKrcSpec(LinearSpec):
@@ -99,7 +94,7 @@ class WvSplitKrcSpec(LinearSpec):
     def _holds(self, step: int) -> bool:
         in_flight = self.staged_rows * step // PIECE
         fetches = self.facts.lds_dma16 or in_flight <= _FETCHES * self.threads
-        return fetches and 2 * self.staged_rows * step + _COUNT <= self._lds_limit
+        return fetches and 2 * self.staged_rows * step + COUNT <= self._lds_limit
 
     @property
     def _lds_limit(self) -> int:
@@ -133,7 +128,7 @@ class WvSplitKrcSpec(LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes: weights and activations of a step, and the count that the first lane tells the others."""
-        return 2 * self.staged_rows * self.step + _COUNT
+        return 2 * self.staged_rows * self.step + COUNT
 
     @property
     def same_bits(self) -> bool:
@@ -208,24 +203,18 @@ class WvSplitKrcSpec(LinearSpec):
         same_rows = GemmShape(shape.M, self.N, shape.K)
         if problem := super().fits(same_rows):
             return problem
-        need = self.workspace(shape)
-        if need.partial_bytes <= SLOT.partial_bytes and need.counter_bytes <= SLOT.counter_bytes:
-            return None
-        found = f"{need.partial_bytes} bytes of partial sums and {need.counter_bytes} of counters"
-        allowed = f"at most {SLOT.partial_bytes} and {SLOT.counter_bytes}, the workspace of a stream"
-        return Problem(("M", "N", "K"), found, allowed, "torch: an output this large has tiles enough without shards")
+        return self.workspace(shape).beyond_slot(
+            ("M", "N", "K"), "torch: an output this large has tiles enough without shards"
+        )
 
     def additions(self, shape: GemmShape) -> int:
-        inside = 32 if self.facts.matrix == "mfma_16x16x32" else 16  # products that one instruction adds, in any order
-        return inside + self.shard // inside + self.shards(shape) + 1
+        return additions_over(self.facts, self.shard) + self.shards(shape) + 1
 
     # ---- what the machine code should show
 
     @property
     def multiply_pattern(self) -> str:
-        patterns = {"wmma_gfx11": r"v_wmma_f32_16x16x16", "wmma_gfx12": r"v_wmma_f32_16x16x16"}
-        patterns |= {"mfma_16x16x16": r"v_mfma_f32_16x16x16", "mfma_16x16x32": r"v_mfma_f32_16x16x32"}
-        return patterns.get(self.facts.matrix, r"HMMA\.16816")
+        return multiply_pattern(self.facts)
 
     @property
     def macs_per_step(self) -> int:
@@ -235,5 +224,4 @@ class WvSplitKrcSpec(LinearSpec):
     @property
     def multiplies_per_step(self) -> int:
         """How many multiplying instructions one step holds."""
-        per_block = {"mfma_16x16x32": 1, "mma_m16n8k16": 4}.get(self.facts.matrix, 2)
-        return self.step // BLOCK_K * self.wave_tiles * per_block
+        return self.step // BLOCK_K * self.wave_tiles * multiplies_of_block(self.facts)

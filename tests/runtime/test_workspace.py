@@ -11,8 +11,7 @@ import torch
 from kgen.errors import LaunchError
 from kgen.runtime.driver import Device
 from kgen.runtime.workspace import CAPTURES, SHARED, STREAMS, Slot, WorkspacePool, pool_of
-from kgen.spec.problem import Workspace
-from kgen.spec.wvsplitkrc import SLOT
+from kgen.spec.problem import SLOT, Workspace
 
 
 class Driver:

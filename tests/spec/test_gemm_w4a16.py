@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
 from kgen.spec.gemm_w4a16 import MAX_ROWS, GemmW4A16Spec
-from kgen.spec.problem import W4Shape, Workspace, ceil_div
+from kgen.spec.problem import SLOT, W4Shape, Workspace, ceil_div
 from kgen.spec.registry import spec_from_name
 from kgen.spec.sets import load_set
-from kgen.spec.wvsplitkrc import SLOT
 
 BASE = {"arch": "gfx1151", "dtype": "bf16", "THRDS": 32, "BLOCK_N": 64, "BLOCK_M": 128, "BLOCK_K": 32, "WvPrGrp": 4}
 BASE |= {"HAS_ZP": True, "PreDequantToLDS": True, "DoubleBuffer": True}

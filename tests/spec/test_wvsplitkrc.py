@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
-from kgen.spec.problem import GemmShape, Workspace, ceil_div
+from kgen.spec.problem import SLOT, GemmShape, Workspace, ceil_div
 from kgen.spec.registry import spec_from_name
 from kgen.spec.sets import load_set
-from kgen.spec.wvsplitkrc import SLOT, WvSplitKrcSpec
+from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
 BASE = {"arch": "gfx950", "dtype": "bf16", "THRDS": 64, "N": 64, "GrpsShrB": 4, "CHUNKK": 1, "DETERMINISTIC": True}
 SPEC = WvSplitKrcSpec.checked(BASE)
