@@ -389,6 +389,11 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     # ---- what the machine code should show
 
     @property
+    def digits(self) -> bool:
+        """False: activations stay floats."""
+        return False
+
+    @property
     def multiply_pattern(self) -> str:
         """Mnemonics (regular expression) that multiply weights with activations."""
         if self.dtype == "fp32":

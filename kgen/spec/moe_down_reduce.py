@@ -67,7 +67,10 @@ class MoeDownReduceSpec(MoeSpec):
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     DEQUANT: Dequant = Param(
-        "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
+        "magic",
+        among=get_args(Dequant),
+        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-30 of the "
+        "largest of their slab",
     )
     STAGING: Staging = Param(
         "lds",

@@ -18,7 +18,8 @@ from kgen.spec.arch import ArchFacts
 from kgen.spec.base import KernelSpec, rule
 from kgen.spec.problem import GemmShape, W4Shape, ceil_div
 
-Dequant = Literal["scalar", "magic", "finite", "truncate", "actsum"]
+Dequant = Literal["scalar", "magic", "finite", "truncate", "actsum", "digits"]
+DIGITS = 4  # bytes of an activation that DEQUANT digits multiplies as whole numbers
 GROUP_SIZES = (32, 64, 128)
 WORD = 8  # codes of one 32-bit word
 _SGPRS = 31
@@ -54,6 +55,11 @@ class W4Spec(KernelSpec):
     def matrix(self) -> bool:
         """Whether the matrix instruction multiplies."""
         return not self.facts.matrix.startswith("wmma")
+
+    @property
+    def digits(self) -> bool:
+        """Whether activations are whole numbers in bytes, which the integer matrix instruction multiplies with the codes."""
+        return self.DEQUANT == "digits"
 
     @property
     def rows_per_wave(self) -> int:
@@ -111,6 +117,17 @@ class W4Spec(KernelSpec):
         return self.GROUP_SIZE % self.slab == 0
 
     @property
+    def strided(self) -> bool:
+        """Whether the slabs of a trip lie K_WAVES apart, so that waves which share K read it side by side; else they follow each other."""
+        return False
+
+    @property
+    def counted(self) -> bool:
+        """Whether a strided trip may have fewer slabs than UNRL."""
+        whole = self.STAGING == "own" or (self.fixed_k is not None and self.fixed_k % (self.step * self.K_WAVES) == 0)
+        return self.strided and self.UNRL > 1 and not whole
+
+    @property
     def groups_of_slab(self) -> int:
         """Groups that meet in one matrix instruction."""
         return max(1, self.slab // self.GROUP_SIZE) if self.matrix else 1
@@ -123,7 +140,9 @@ class W4Spec(KernelSpec):
     @property
     def column_tiles(self) -> int:
         """Accumulator tiles along N."""
-        return ceil_div(self.N * self.groups_of_slab, self.columns) if self.matrix else self.N
+        if not self.matrix:
+            return self.N
+        return ceil_div(self.N * (DIGITS if self.digits else self.groups_of_slab), self.columns)
 
     @property
     def words(self) -> int:
@@ -142,7 +161,9 @@ class W4Spec(KernelSpec):
 
     @property
     def slab_bytes(self) -> int:
-        """LDS bytes of a staged slab: the activations, and the sum of each chunk where DEQUANT needs it."""
+        """LDS bytes of a staged slab: the activations, and the sum of each chunk or what a column of digits is worth where DEQUANT needs it."""
+        if self.digits:
+            return self.N * DIGITS * self.slab + 4 * self.columns
         return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
 
     @property
@@ -160,6 +181,8 @@ class W4Spec(KernelSpec):
     @property
     def group_additions(self) -> int:
         """Products that one sum takes before it meets its scale."""
+        if self.digits:
+            return DIGITS  # whole numbers add without error; then a product's digits come together
         return self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)
 
     @property
@@ -187,6 +210,8 @@ class W4Spec(KernelSpec):
     @property
     def act_vgprs(self) -> int:
         """Registers for activations: of a trip where they come from memory, else of a word or two."""
+        if self.digits:
+            return 2 * self.words
         if self.from_memory:
             return 4 * self.words * self.column_tiles * self.UNRL
         return 8 * self.column_tiles if self.matrix else 4 * self.N
@@ -200,6 +225,8 @@ class W4Spec(KernelSpec):
     @property
     def decode_vgprs(self) -> int:
         """Registers for decoded pairs and what making them takes; bf16 has no packed arithmetic on AMD."""
+        if self.digits:
+            return 2 * self.rows_of_lane
         ways = {"actsum": 4, "magic": 8, "truncate": 8, "finite": 8, "scalar": 8}
         emulated = self.facts.vendor == "amd" and self.dtype == "bf16" and self.DEQUANT in ("magic", "scalar")
         return ways[self.DEQUANT] * (2 if emulated else 1) * self.rows_of_lane * self.row_tiles
@@ -212,6 +239,8 @@ class W4Spec(KernelSpec):
     @property
     def sum_vgprs(self) -> int:
         """Registers for sums: of the group at hand and of the row."""
+        if self.digits:
+            return 4 + self.rows_of_lane * self.row_tiles
         per_tile = 4 if self.matrix else 1
         return 2 * per_tile * self.row_tiles * self.column_tiles
 
@@ -231,6 +260,35 @@ class W4Spec(KernelSpec):
             return None
         allowed = f"a multiple of {self.lane_rows} on {arch.name}, whose matrix instruction takes {self.lane_rows} rows at once"
         return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {self.lane_rows}")
+
+    @rule
+    def digits_fit_the_matrix(self, arch: ArchFacts) -> Problem | None:
+        """One column tile of digits, one group to a slab, and an integer matrix instruction in the prelude."""
+        if not self.digits:
+            return None
+        if arch.vendor != "nvidia":
+            return Problem(("DEQUANT",), f"digits on {arch.name}", "digits on sm_90", "DEQUANT = magic")
+        if self.N * DIGITS > self.columns:
+            most = self.columns // DIGITS
+            return Problem(
+                ("DEQUANT", "N"),
+                f"digits of {self.N} rows",
+                f"at most {most} rows of {DIGITS} digits",
+                "DEQUANT = magic",
+            )
+        if self.slab != self.GROUP_SIZE:
+            found = f"{self.A_CHUNK} codes to each of {self.k_lanes} lanes, groups of {self.GROUP_SIZE}"
+            return Problem(
+                ("DEQUANT", "A_CHUNK", "GROUP_SIZE"), found, "whole groups to a slab: 32 and 128", "DEQUANT = magic"
+            )
+        if self.STAGING not in ("wave", "own"):
+            return Problem(
+                ("DEQUANT", "STAGING"),
+                f"digits with {self.STAGING}",
+                "wave or own: each wave makes its own digits",
+                "STAGING = wave",
+            )
+        return None
 
     @rule
     def trip_fits_registers(self, arch: ArchFacts) -> Problem | None:
@@ -288,7 +346,7 @@ class W4Spec(KernelSpec):
     def multiply_pattern(self) -> str:
         """Mnemonics (regular expression) that multiply weights with activations."""
         if self.facts.vendor == "nvidia":
-            return r"HMMA"
+            return r"IMMA" if self.digits else r"HMMA"
         if self.matrix:
             return r"v_mfma_f32_16x16x(16|32)"
         if self.DEQUANT == "scalar":

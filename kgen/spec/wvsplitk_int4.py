@@ -20,7 +20,7 @@ from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
 
-Staging = Literal["lds", "window", "prefix", "global", "wave"]
+Staging = Literal["lds", "window", "prefix", "global", "wave", "own"]
 
 _WINDOW_BYTES = 16 * 1024  # LDS of a window: small enough that four groups share a CU's 64 KiB
 _PREFIX_BYTES = 32 * 1024
@@ -67,13 +67,16 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     DEQUANT: Dequant = Param(
-        "magic", among=get_args(Dequant), doc="how codes become 16-bit elements; all ways are exact"
+        "magic",
+        among=get_args(Dequant),
+        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-30 of the "
+        "largest of their slab",
     )
     STAGING: Staging = Param(
         "lds",
         among=get_args(Staging),
         doc="activations: whole in LDS, a window of K, the first part of K and the rest from memory, all "
-        "from memory, or from LDS of each wave's own",
+        "from memory, from LDS of each wave's own, or the same and kept for the group's next tiles",
     )
     K: int | None = Param(
         None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
@@ -83,12 +86,16 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @property
     def piece(self) -> int:
-        """K comes in whole groups, and a padded row in whole 16 bytes of codes; both are multiples of this."""
-        return self.GROUP_SIZE
+        """K comes in whole groups, and a padded row in whole 16 bytes of codes; both are multiples of this. With STAGING own: whole trips."""
+        return self.step * self.K_WAVES if self.STAGING == "own" else self.GROUP_SIZE
 
     @property
     def fixed_k(self) -> int | None:
         return self.K
+
+    @property
+    def strided(self) -> bool:
+        return self.STAGING in ("wave", "own") and self.whole_slabs
 
     @property
     def window(self) -> int | None:
@@ -129,10 +136,17 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @rule
     def lanes_share_activations(self, arch: ArchFacts) -> Problem | None:
-        if self.STAGING != "wave" or self.matrix:
+        if self.STAGING not in ("wave", "own") or self.matrix:
             return None
         found = f"every lane on {arch.name} multiplies a part of K of its own"
-        return Problem(("STAGING",), f"wave: {found}", "lds, window, prefix or global", "STAGING = global")
+        return Problem(("STAGING",), f"{self.STAGING}: {found}", "lds, window, prefix or global", "STAGING = global")
+
+    @rule
+    def digits_are_kept(self, arch: ArchFacts) -> Problem | None:
+        if self.STAGING != "own" or (self.digits and self.K_WAVES == self.WvPrGrp):
+            return None
+        found = f"own with DEQUANT {self.DEQUANT} and {self.K_WAVES} of {self.WvPrGrp} waves to a K"
+        return Problem(("STAGING", "DEQUANT", "K_WAVES"), found, "digits, and all waves sharing K", "STAGING = wave")
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
@@ -146,6 +160,12 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
             "STAGING = window, or lower WvPrGrp",
         )
 
+    def fits(self, shape: GemmShape) -> Problem | None:
+        if self.STAGING == "own" and shape.K % self.piece:
+            allowed = f"a multiple of {self.piece}: each of {self.K_WAVES} waves makes whole trips of {self.step}"
+            return Problem(("K",), str(shape.K), allowed, "a kernel with STAGING wave")
+        return super().fits(shape)
+
     # ---- launch
 
     @property
@@ -155,12 +175,12 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @property
     def persistent(self) -> bool:
-        return self.STAGING in ("lds", "prefix")
+        return self.STAGING in ("lds", "prefix", "own")
 
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        whole = self.STAGING == "lds" and self.K is None
+        whole = self.STAGING in ("lds", "own") and self.K is None
         return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if whole else "0"
 
     def dynamic_lds(self, shape: GemmShape) -> int:

@@ -2,7 +2,8 @@
 
 The reference multiplies the dequantised weights (q - z) * scale, which are exact in fp64; for gemm_w4a16, whose weights are 16-bit
 numbers, those rounded to the type or cut off as the kernel says. The magnitude, on which the error bound rests, is
-that of the sums which the kernel really makes: with DEQUANT actsum those of the offset codes and of the correction that is taken off.
+that of the sums which the kernel really makes: with DEQUANT actsum those of the offset codes and of the correction that is taken off, with
+digits those of activations that are off by a part of their slab's largest (`act_sizes`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import numpy as np
 
 from kgen.spec.base import Dtype
 from kgen.spec.problem import ceil_div
-from kgen.spec.w4 import OFFSET, WORD
+from kgen.spec.w4 import OFFSET, WORD, W4Spec
 from kgen.spec.w4_tile import W4TileSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.verify.cases import Case
 from kgen.verify.dense import Operands, bias_bits, exact_bits, padded, shaped
-from kgen.verify.elements import POISON, Bits, from_bits, to_bits
+from kgen.verify.elements import POISON, Bits, Doubles, from_bits, to_bits
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # which of eight consecutive codes each nibble of a word holds, from the lowest bits
 SYMMETRIC_ZERO = 8
@@ -109,6 +110,19 @@ def tile_values(values: Any, dtype: Dtype, truncate: bool) -> Any:
     return (values.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
+def act_sizes(spec: W4Spec | W4TileSpec, act: Doubles) -> Any:
+    """|act|, and with DEQUANT digits what stands for the rounding of activations [N, K] (or [K]) to whole numbers.
+
+    A slab's numbers are rounded to steps of 2^-29 of its largest or finer, so each is off by 2^-30 of that at most. Under `depth` additions of
+    unit 2^-23, with at least DIGITS of them, an addend of 2^-9 of the largest allows for 4 * 2^-32 = 2^-30.
+    """
+    sizes = np.abs(act)
+    if not (isinstance(spec, W4Spec) and spec.digits):
+        return sizes
+    slabs = sizes.reshape(*sizes.shape[:-1], -1, spec.slab)
+    return sizes + 2.0**-9 * np.repeat(slabs.max(axis=-1), spec.slab, axis=-1)
+
+
 def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operands:
     """The data of a case; paddings do not change any value. `weight_pad` is in elements, a multiple of GROUP_SIZE."""
     shape, dtype = case.shape, spec.dtype
@@ -132,7 +146,7 @@ def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operan
         act_stride=shape.K + case.act_pad,
         bias_stride=shape.M + case.bias_pad if case.bias == "NM" else 0,
         reference=act @ values.T + added,
-        magnitude=np.abs(act) @ sizes.T + np.abs(added),
+        magnitude=act_sizes(spec, act) @ sizes.T + np.abs(added),
         expected=exact_bits(case, bias, dtype),
         scales=padded(weights.scale_bits, pad, dtype),
         zeros=None if zeros is None else _pad_words(zeros, pad),

@@ -20,7 +20,7 @@ from kgen.spec.w4 import OFFSET
 from kgen.verify.data import Extra
 from kgen.verify.dense import padded, shaped
 from kgen.verify.elements import FORMATS, POISON, Doubles, from_bits, to_bits
-from kgen.verify.int4 import Int4Weights
+from kgen.verify.int4 import Int4Weights, act_sizes
 from kgen.verify.moe_data import (
     BEYOND_LAST,
     QUIET,
@@ -124,7 +124,7 @@ def _up_reference(
     }
     for slot, (row, expert) in rows.items():
         weights, sizes = values[expert]
-        product, size = weights @ act[row], sizes @ np.abs(act[row])
+        product, size = weights @ act[row], sizes @ act_sizes(spec, act[row])
         if spec.paired:
             reference[slot], magnitude[slot] = gated(product[:M], product[M:], size[:M], size[M:])
         else:
@@ -164,7 +164,7 @@ def _down_operands(spec: MoeDownReduceSpec, case: MoeCase) -> MoeOperands:
             row, weight = act[token * shape.top_k + slot], float(weights[token, slot])
             values = experts.each[expert].values()
             reference[token] += weight * (values @ row)
-            magnitude[token] += weight * (_sizes(spec, experts.each[expert]) @ np.abs(row))
+            magnitude[token] += weight * (_sizes(spec, experts.each[expert]) @ act_sizes(spec, row))
             largest[token] = np.maximum(largest[token], weight * np.abs(values * row).max(axis=1))
     if spec.FUSE_SILU:
         magnitude += 2 * FORMATS[dtype].eps * largest / (spec.additions(shape) * 2.0**-23)

@@ -52,6 +52,19 @@ SPECS = [
     WvSplitKInt4Spec(
         arch="sm_90", dtype="bf16", N=1, THRDS=32, YTILE=16, WvPrGrp=8, K_WAVES=8, UNRL=2, GrpsPerCU=2, STAGING="wave"
     ),
+    WvSplitKInt4Spec(
+        arch="sm_90",
+        dtype="fp16",
+        N=2,
+        THRDS=32,
+        YTILE=16,
+        WvPrGrp=4,
+        K_WAVES=4,
+        UNRL=1,
+        HAS_ZP=True,
+        DEQUANT="digits",
+        STAGING="own",
+    ),
     WvSplitKrcSpec(arch="gfx950", dtype="bf16", N=64, THRDS=64, GrpsShrB=4, DETERMINISTIC=True),
     WvSplitKrcSpec(arch="gfx1151", dtype="fp16", N=16, THRDS=32),
     WvSplitKrcSpec(arch="sm_90", dtype="bf16", N=32, THRDS=32, GrpsShrB=2, CHUNKK=2, DETERMINISTIC=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,7 @@ from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.problem import MoeDownShape, MoeUpShape, ceil_div
 from kgen.spec.registry import spec_from_name
 from kgen.spec.sets import load_set
+from kgen.spec.w4 import Dequant
 
 UP = MoeUpShape(768, 1, 2048, 128, False, True, True, experts=128, top_k=8, tokens=1, blocks=8)
 DOWN = MoeDownShape(2048, 1, 768, 128, False, False, experts=128, top_k=8, tokens=1, blocks=8)
@@ -46,6 +48,7 @@ def test_the_parameters_set_holds_every_value_that_the_target_can_have(cls, arch
         "K": {768, None},
         "dtype": {"bf16", "fp16"},
         "STAGING": {"lds", "wave"} if matrix else {"lds"},
+        "DEQUANT": set(get_args(Dequant)) - (set() if ARCHES[arch].vendor == "nvidia" else {"digits"}),
         "GrpsPerCU": {1, 2, 3, 4} if matrix else {1, 2, 3, 4, 6, 8},
         "K_WAVES": {1, 2, 3, 4, 6, 8, 12, 16} if matrix else {1, 2, 3, 4, 6, 8, 12, 16, 24, 32},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +12,12 @@ from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
 from kgen.spec.problem import GemmShape, W4Shape, ceil_div
 from kgen.spec.registry import spec_from_name
-from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
+from kgen.spec.w4 import Dequant
+from kgen.spec.wvsplitk_int4 import Staging, WvSplitKInt4Spec
 
 PLAIN = {"arch": "gfx1151", "dtype": "bf16", "N": 1, "THRDS": 32, "YTILE": 2, "WvPrGrp": 8, "UNRL": 2}
 MATRIX = PLAIN | {"arch": "gfx942", "THRDS": 64, "YTILE": 16}
+DIGITS = PLAIN | {"arch": "sm_90", "YTILE": 16, "K_WAVES": 8, "DEQUANT": "digits", "STAGING": "wave"}
 
 specs = st.builds(
     lambda arch, **values: WvSplitKInt4Spec(arch=arch, THRDS=ARCHES[arch].wave, **values),
@@ -28,8 +32,8 @@ specs = st.builds(
     GrpsPerCU=st.sampled_from((1, 2)),
     GROUP_SIZE=st.sampled_from((32, 64, 128)),
     HAS_ZP=st.booleans(),
-    DEQUANT=st.sampled_from(("scalar", "magic", "finite", "truncate", "actsum")),
-    STAGING=st.sampled_from(("lds", "window", "prefix", "global", "wave")),
+    DEQUANT=st.sampled_from(get_args(Dequant)),
+    STAGING=st.sampled_from(get_args(Staging)),
     K=st.none() | st.sampled_from((1024, 4096)),
 )
 
@@ -68,6 +72,12 @@ def test_a_name_is_in_the_order_of_the_fields_and_not_taken_for_wvsplitk():
         (PLAIN | {"K": 1056}, ("K", "GROUP_SIZE"), "K = 1152"),
         (PLAIN | {"N": 8, "K": 8192}, ("STAGING", "K", "N", "WvPrGrp"), "at most 65536"),
         (PLAIN | {"GROUP_SIZE": 48}, ("GROUP_SIZE",), "32, 64, 128"),
+        (MATRIX | {"DEQUANT": "digits", "STAGING": "wave"}, ("DEQUANT",), "digits on sm_90"),
+        (DIGITS | {"N": 3}, ("DEQUANT", "N"), "at most 2 rows of 4 digits"),
+        (DIGITS | {"GROUP_SIZE": 64}, ("DEQUANT", "A_CHUNK", "GROUP_SIZE"), "whole groups to a slab"),
+        (DIGITS | {"STAGING": "lds"}, ("DEQUANT", "STAGING"), "each wave makes its own digits"),
+        (DIGITS | {"STAGING": "own", "WvPrGrp": 16}, ("STAGING", "DEQUANT", "K_WAVES"), "all waves sharing K"),
+        (DIGITS | {"STAGING": "own", "DEQUANT": "magic"}, ("STAGING", "DEQUANT", "K_WAVES"), "STAGING = wave"),
     ],
 )
 def test_what_cannot_be_is_said_with_what_can(values, fields, words):

@@ -7,10 +7,11 @@ import pytest
 
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.problem import W4Shape
+from kgen.spec.w4 import DIGITS
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
-from kgen.verify.cases import Case
-from kgen.verify.elements import from_bits
-from kgen.verify.int4 import int4_operands, pack_codes, pack_zeros, tile_values
+from kgen.verify.cases import Case, accumulation
+from kgen.verify.elements import from_bits, to_bits
+from kgen.verify.int4 import act_sizes, int4_operands, pack_codes, pack_zeros, tile_values
 
 SPEC = WvSplitKInt4Spec(arch="gfx1151", dtype="bf16", N=2, THRDS=32, YTILE=1, UNRL=1, GROUP_SIZE=32, HAS_ZP=True)
 CASE = Case("here", W4Shape(11, 2, 96, 32, True), weight_pad=64, act_pad=8, bias="M", seed=3)
@@ -76,6 +77,24 @@ def test_the_offset_codes_weigh_more_than_the_weights():
     offset = int4_operands(SPEC.model_copy(update={"DEQUANT": "actsum"}), CASE).magnitude
     assert (offset > 10 * plain - 60).all()
     assert (offset > plain).all()
+
+
+def test_the_tolerance_of_digits_covers_activations_rounded_to_whole_numbers():
+    """What the kernel makes of activations (templates/w4/digits.h.jinja), here in fp64, is off by no more than `act_sizes` allows for."""
+    spec = WvSplitKInt4Spec(arch="sm_90", dtype="bf16", YTILE=16, DEQUANT="digits", STAGING="wave")
+    rng = np.random.default_rng(3)
+    act = from_bits(to_bits(rng.standard_normal((64, 256)) * 2.0 ** rng.integers(-40, 40, (64, 256)), "bf16"), "bf16")
+    slabs = act.reshape(64, -1, spec.slab)
+    step = 2.0 ** (np.floor(np.log2(np.abs(slabs).max(axis=-1, keepdims=True))) - 29)
+    whole = np.rint(slabs / step)
+    assert (np.abs(whole) < 2**30).all()
+    assert (np.abs(whole).max(axis=-1) >= 2**29).all()
+    error = np.abs(whole * step - slabs).reshape(act.shape)
+    model = accumulation(spec, spec.shape_of(64, 1, 256))
+    assert model.depth >= DIGITS
+    assert (error <= model.depth * model.unit * (act_sizes(spec, act) - np.abs(act))).all()
+    assert (error > 0).any()
+    assert np.array_equal(act_sizes(SPEC, act), np.abs(act))
 
 
 def test_weights_of_tiles_are_rounded_once_or_cut_off():

@@ -351,11 +351,10 @@ DEVICE void decode(u32 word, u32 zero, u32 (&pairs)[4]) {
 constexpr u32 SLAB_PIECES = WORDS * N * K_LANES;
 DEVICE u32 slot_in_slab(u32 word, u32 n, u32 part) { return (word * N + n) * K_LANES + part; }
 
-// Where a lane finds the rows of its tile: for each row a base that is the same for the whole wave, and this lane's byte offset on top.
+// Where a lane finds its rows of the tile.
 struct Rows {
-  const u32* codes[Y_TILES];
-  const T* scales[Y_TILES];
-  u32 code_lane[Y_TILES][ROWS_OF_LANE], scale_lane[Y_TILES][ROWS_OF_LANE];
+  const u32* codes[Y_TILES][ROWS_OF_LANE];
+  const T* scales[Y_TILES][ROWS_OF_LANE];
 
   // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
   MEMBER void set(const u32* code_rows, u32 code_stride, const T* scale_rows, u32 scale_stride, const u32* zero_rows, u32 zero_stride, u32 m0, u32 M) {
@@ -363,13 +362,11 @@ struct Rows {
     for (u32 y = 0; y < Y_TILES; y++) {
       const u32 half = y < Y_TILES / 2 ? 0 : M, first = m0 + y % (Y_TILES / 2) * ROWS;  // the second M rows belong to the first M, one to one
       const u32 m = half + (first < M ? first : M - 1);
-      codes[y] = code_rows + static_cast<u64>(m) * code_stride;
-      scales[y] = scale_rows + static_cast<u64>(m) * scale_stride;
       UNROLL
       for (u32 r = 0; r < ROWS_OF_LANE; r++) {
         const u32 row = lane_row(r) < half + M - 1 - m ? lane_row(r) : half + M - 1 - m;
-        code_lane[y][r] = row * code_stride * sizeof(u32);
-        scale_lane[y][r] = row * scale_stride * sizeof(T);
+        codes[y][r] = code_rows + static_cast<u64>(m + row) * code_stride;
+        scales[y][r] = scale_rows + static_cast<u64>(m + row) * scale_stride;
       }
     }
   }
@@ -395,7 +392,7 @@ template <u32 U> struct Trip {
       for (u32 y = 0; y < Y_TILES; y++)
         UNROLL
         for (u32 r = 0; r < ROWS_OF_LANE; r++)
-          load_words_once(codes[u][y][r], rows.codes[y], rows.code_lane[y][r] + k / 2, u * SLAB / 2);
+          load_words_once(codes[u][y][r], rows.codes[y][r], k / 2, u * SLAB / 2);
     UNROLL
     for (u32 u = 0; u < U; u++) {
       const u32 first = (slab + u) * SLAB / GROUP_SIZE;
@@ -405,7 +402,7 @@ template <u32 U> struct Trip {
         for (u32 j = 0; j < SCALES; j++) {
           u32 group = first + scale_group(j);
           if (GUARDED && group >= K / GROUP_SIZE) group = K / GROUP_SIZE - 1;
-          scale[u][y][j] = load_one(rows.scales[y], rows.scale_lane[y][scale_row(j)] + group * sizeof(T), 0);
+          scale[u][y][j] = load_one(rows.scales[y][scale_row(j)], group * sizeof(T), 0);
         }
       }
     }

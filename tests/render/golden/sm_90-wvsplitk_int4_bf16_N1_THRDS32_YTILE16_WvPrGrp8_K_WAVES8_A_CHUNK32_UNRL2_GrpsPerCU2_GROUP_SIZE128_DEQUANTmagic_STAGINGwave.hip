@@ -324,24 +324,21 @@ DEVICE void decode(u32 word, u32 zero, u32 (&pairs)[4]) {
 constexpr u32 SLAB_PIECES = WORDS * N * K_LANES;
 DEVICE u32 slot_in_slab(u32 word, u32 n, u32 part) { return (word * N + n) * K_LANES + part; }
 
-// Where a lane finds the rows of its tile: for each row a base that is the same for the whole wave, and this lane's byte offset on top.
+// Where a lane finds its rows of the tile.
 struct Rows {
-  const u32* codes[Y_TILES];
-  const T* scales[Y_TILES];
-  u32 code_lane[Y_TILES][ROWS_OF_LANE], scale_lane[Y_TILES][ROWS_OF_LANE];
+  const u32* codes[Y_TILES][ROWS_OF_LANE];
+  const T* scales[Y_TILES][ROWS_OF_LANE];
 
   // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
   MEMBER void set(const u32* code_rows, u32 code_stride, const T* scale_rows, u32 scale_stride, const u32* zero_rows, u32 zero_stride, u32 m0, u32 M) {
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++) {
       const u32 m = m0 + y * ROWS < M ? m0 + y * ROWS : M - 1;
-      codes[y] = code_rows + static_cast<u64>(m) * code_stride;
-      scales[y] = scale_rows + static_cast<u64>(m) * scale_stride;
       UNROLL
       for (u32 r = 0; r < ROWS_OF_LANE; r++) {
         const u32 row = lane_row(r) < M - 1 - m ? lane_row(r) : M - 1 - m;
-        code_lane[y][r] = row * code_stride * sizeof(u32);
-        scale_lane[y][r] = row * scale_stride * sizeof(T);
+        codes[y][r] = code_rows + static_cast<u64>(m + row) * code_stride;
+        scales[y][r] = scale_rows + static_cast<u64>(m + row) * scale_stride;
       }
     }
   }
@@ -352,32 +349,33 @@ DEVICE u32 scale_of_sum(u32 i) { return sum_row(i); }
 DEVICE u32 scale_row(u32 j) { return j; }
 DEVICE u32 scale_group(u32) { return 0; }
 
+// How many slabs a wave still has from `slab` on.
+DEVICE u32 slabs_left(u32 slab, u32 slabs) { return (slabs - slab + K_WAVES - 1) / K_WAVES; }
+
 // What a lane has of U slabs of its rows.
 template <u32 U> struct Trip {
   u32 codes[U][Y_TILES][ROWS_OF_LANE][WORDS];
   T scale[U][Y_TILES][SCALES];
 
-  // From slab `slab` on. GUARDED: the row may end inside; lanes beyond K bring its start, against activations that are zero.
-  template <bool GUARDED> MEMBER void load(const Rows& rows, u32 slab, u32 K) {
-    u32 k = slab * SLAB + lane_part() * A_CHUNK;
-    if (GUARDED && k >= K) k = 0;
+  // From slab `slab` on, every K_WAVES-th one, `count` of them.
+  MEMBER void load(const Rows& rows, u32 slab, u32 count) {
+    const u32 k = slab * SLAB + lane_part() * A_CHUNK;
     UNROLL
-    for (u32 u = 0; u < U; u++)
+    for (u32 u = 0; u < U && u < count; u++)
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++)
         UNROLL
         for (u32 r = 0; r < ROWS_OF_LANE; r++)
-          load_words_once(codes[u][y][r], rows.codes[y], rows.code_lane[y][r] + k / 2, u * SLAB / 2);
+          load_words_once(codes[u][y][r], rows.codes[y][r], k / 2, u * K_WAVES * SLAB / 2);
     UNROLL
-    for (u32 u = 0; u < U; u++) {
-      const u32 first = (slab + u) * SLAB / GROUP_SIZE;
+    for (u32 u = 0; u < U && u < count; u++) {
+      const u32 first = (slab + u * K_WAVES) * SLAB / GROUP_SIZE;
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++) {
         UNROLL
         for (u32 j = 0; j < SCALES; j++) {
           u32 group = first + scale_group(j);
-          if (GUARDED && group >= K / GROUP_SIZE) group = K / GROUP_SIZE - 1;
-          scale[u][y][j] = load_one(rows.scales[y], rows.scale_lane[y][scale_row(j)] + group * sizeof(T), 0);
+          scale[u][y][j] = load_one(rows.scales[y][scale_row(j)], group * sizeof(T), 0);
         }
       }
     }
@@ -392,6 +390,7 @@ template <u32 U> struct LandedAct {
   static constexpr u32 PIECES = U * SLAB_PIECES, SHARE = (PIECES + WAVE - 1) / WAVE;
   u32x4 fetched[SHARE];
   u32x4* mine;
+  u32 count;  // slabs that there are
   u32 lane[N_TILES];
 
   MEMBER void land() const {
@@ -411,15 +410,16 @@ struct OfWave {
   u32 act_stride, K;
   u32x4* mine;  // UNRL * SLAB_PIECES pieces
 
-  template <u32 U> MEMBER LandedAct<U> fetch(u32 slab) const {
+  template <u32 U> MEMBER LandedAct<U> fetch(u32 slab, u32 count) const {
     LandedAct<U> x;
+    x.count = count;
     x.mine = mine;
     UNROLL
     for (u32 i = 0; i < x.SHARE; i++) {
       const u32 slot = i * WAVE + lane_id(), part = slot % K_LANES, n = slot / K_LANES % N, word = slot / (N * K_LANES) % WORDS;
-      const u32 k = (slab + slot / SLAB_PIECES) * SLAB + part * A_CHUNK + word * PIECE;
+      const u32 u = slot / SLAB_PIECES, k = (slab + u * K_WAVES) * SLAB + part * A_CHUNK + word * PIECE;
       x.fetched[i] = {};
-      if (slot < x.PIECES) x.fetched[i] = load16(act + static_cast<u64>(n) * act_stride, k * sizeof(T));
+      if (slot < x.PIECES && u < count) x.fetched[i] = load16(act + static_cast<u64>(n) * act_stride, k * sizeof(T));
     }
     UNROLL
     for (u32 j = 0; j < N_TILES; j++) {
@@ -433,7 +433,7 @@ struct OfWave {
 // total += weights * activations over the U slabs of a trip.
 template <u32 U, class Act> DEVICE void multiply_trip(Total (&total)[TOTALS][Y_TILES], const Trip<U>& trip, const Act& act) {
   UNROLL
-  for (u32 u = 0; u < U; u++) {
+  for (u32 u = 0; u < U && u < act.count; u++) {
     Total part[TOTALS][Y_TILES] = {};
     UNROLL
     for (u32 word = 0; word < WORDS; word++) {
@@ -465,29 +465,19 @@ template <u32 U, class Act> DEVICE void multiply_trip(Total (&total)[TOTALS][Y_T
   }
 }
 
-// One trip: U slabs of the rows from slab `slab` on, with everything on its way before the first product.
-template <u32 U, bool GUARDED, class Act>
-DEVICE void multiply_slabs(Total (&total)[TOTALS][Y_TILES], const Rows& rows, const Act& act, u32 slab, u32 first_slab, u32 K) {
-  auto x = act.template fetch<U>(slab - first_slab);
-  Trip<U> trip;
-  trip.template load<GUARDED>(rows, slab, K);
-  issue_first();
-  x.land();
-  multiply_trip(total, trip, x);
-}
-
-// total += rows * activations over slabs first_slab to end_slab of the rows, which end at K; `act` begins with the first of them.
-// Of these slabs a wave takes every K_WAVES-th trip.
+// total += rows * activations over `slabs` slabs from the beginning of K, of which a wave takes every K_WAVES-th one.
 template <class Act>
-DEVICE void accumulate(Total (&total)[TOTALS][Y_TILES], const Rows& rows, const Act& act, u32 k_wave, u32 first_slab, u32 end_slab, u32 K) {
-  const u32 whole = end_slab;  // K is whole groups, and those are whole slabs
-  u32 slab = first_slab + k_wave * UNRL;
+DEVICE void accumulate(Total (&total)[TOTALS][Y_TILES], const Rows& rows, const Act& act, u32 k_wave, u32 slabs) {
   NO_UNROLL
-  for (; slab + UNRL <= whole; slab += K_WAVES * UNRL)
-    multiply_slabs<UNRL, false>(total, rows, act, slab, first_slab, K);
-  NO_UNROLL
-  for (u32 u = 0; u < UNRL && slab + u < end_slab; u++)  // what is left, slab by slab
-    multiply_slabs<1, false>(total, rows, act, slab + u, first_slab, K);
+  for (u32 slab = k_wave; slab < slabs; slab += K_WAVES * UNRL) {
+    const u32 count = slabs_left(slab, slabs);
+    auto x = act.template fetch<UNRL>(slab, count);
+    Trip<UNRL> trip;
+    trip.load(rows, slab, count);
+    issue_first();
+    x.land();
+    multiply_trip(total, trip, x);
+  }
 }
 
 SHARED u32x4 staged[WvPrGrp][UNRL * SLAB_PIECES];
@@ -538,7 +528,7 @@ GLOBAL void wvsplitk_int4_bf16_N1_THRDS32_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UN
     Rows rows;
     rows.set(codes, code_stride, scales, scale_stride, zeros, zero_stride, m0, M);
     Total total[TOTALS][Y_TILES] = {};
-    if (m0 < M) accumulate(total, rows, at, wave_id() % K_WAVES, 0, slabs, K);
+    if (m0 < M) accumulate(total, rows, at, wave_id() % K_WAVES, slabs);
     exchange(total, round);
     barrier();
     finish(round, bias, bias_stride, out, tile * GROUP_ROWS, M);
