@@ -140,7 +140,9 @@ class DequantizeW4A16Spec(KernelSpec):
         if wrong := self.trait_problem(shape):
             return wrong
         if shape.K % self.GROUP_SIZE or shape.K < self.GROUP_SIZE:
-            return Problem(("K",), str(shape.K), f"a multiple of GROUP_SIZE = {self.GROUP_SIZE}", "pad K to whole groups")
+            return Problem(
+                ("K",), str(shape.K), f"a multiple of GROUP_SIZE = {self.GROUP_SIZE}", "pad K to whole groups"
+            )
         if shape.M < 1 or self.pieces(shape) >= 1 << 31:
             found = f"{self.pieces(shape)} pieces of {QUAD_K} codes"
             return Problem(("M", "K"), found, "1 to 2^31 - 1: 32-bit numbers", "split the rows")

@@ -7,7 +7,6 @@ nearest even is all that happens to it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -51,7 +50,7 @@ class DequantizeOperands:
     codes: Any
     scales: Bits
     zeros: Any
-    strides: Mapping[str, int]
+    strides: dict[str, int]
     expected: Bits
     reference: Doubles
 
@@ -74,7 +73,7 @@ class DequantizeOperands:
         """By argument name, None for a null pointer."""
         return {"codes": self.codes, "scales": self.scales, "zeros": self.zeros}
 
-    def sizes(self) -> Mapping[str, int]:
+    def sizes(self) -> dict[str, int]:
         """Strides by argument name."""
         return self.strides
 
