@@ -134,8 +134,8 @@ def stack_expander(library: Library, stack: Stack, dtype: torch.dtype) -> Expand
     """What turns a stack of experts into numbers: one launch where its rows lie at one distance through all experts, else one for each expert."""
     E, rows, K = stack.E, stack.rows, stack.K
     whole = all(between == rows * stride for between, stride in zip(stack.experts[:2], stack.strides[:2], strict=True))
-    if stack.has_zp:  # eight rows of one expert share a word
-        whole = whole and rows % 8 == 0 and stack.experts[2] == rows // 8 * stack.strides[2]
+    if stack.has_zp:  # eight rows share a word, and must all be of one expert
+        whole = whole and 8 * stack.experts[2] == rows * stack.strides[2]
     shape = DequantizeShape(E * rows if whole else rows, 1, K, stack.group, stack.has_zp)
     write = _writer_of(library, shape, stack.strides, dtype)
 
