@@ -82,6 +82,16 @@ class DequantizeW4A16Spec(KernelSpec):
         return self.threads // QUAD * self.UNRL
 
     @property
+    def rows_per_group(self) -> int:
+        """Rows whose pieces fill whole work-groups, whatever K is: what the model counts by."""
+        return self.quads
+
+    @property
+    def persistent(self) -> bool:
+        """Whether groups walk over several tiles."""
+        return False
+
+    @property
     def shard(self) -> int | None:
         """None: no work-groups share an output."""
         return None
@@ -94,6 +104,14 @@ class DequantizeW4A16Spec(KernelSpec):
     def pieces(self, shape: GemmShape) -> int:
         """Pieces of 128 codes that a problem has; the last one of a row may be shorter."""
         return shape.M * ceil_div(shape.K, QUAD_K)
+
+    def tiles(self, shape: GemmShape) -> int:
+        """Work-groups of a launch."""
+        return ceil_div(self.pieces(shape), self.quads)
+
+    def wave_trips(self, shape: GemmShape) -> int:
+        """A wave makes one trip: there is no loop."""
+        return 1
 
     def workspace(self, shape: GemmShape) -> Workspace | None:
         """None: nothing but the output is written."""
@@ -133,7 +151,7 @@ class DequantizeW4A16Spec(KernelSpec):
 
     def launch(self, shape: GemmShape, cu: int) -> Launch:
         """Geometry for a shape that fits."""
-        return Launch((ceil_div(self.pieces(shape), self.quads), 1, 1), self.block, 0)
+        return Launch((self.tiles(shape), 1, 1), self.block, 0)
 
     def fits(self, shape: GemmShape) -> Problem | None:
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op and tests all ask here."""
