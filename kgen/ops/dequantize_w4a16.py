@@ -120,9 +120,7 @@ def dequantised_linear(library: Library, problem: Int4Problem, dtype: torch.dtyp
 
 
 def _writer_of(library: Library, shape: DequantizeShape, strides: tuple[int, int, int], dtype: Any) -> Write | None:
-    """The launch of what the table picks; None where that is torch or was not built, or there is nothing to write."""
-    if not (shape.M and shape.K):
-        return None
+    """The launch of what the table picks; None where that is torch or was not built."""
     try:
         kernel = library.pick(FAMILY, shape, DTYPES[dtype])
     except MissingPieceError:

@@ -113,20 +113,23 @@ def test_groups_that_end_inside_of_128_codes(library: Library) -> None:
         assert torch.equal(bits(op(*args)), bits(int4_weight(*args, FP16)))
 
 
-@pytest.mark.parametrize("dtype", [BF16, FP16])
-def test_scales_at_both_ends_and_signs_of_zero(library: Library, dtype: torch.dtype) -> None:
-    """Every code with every zero point, at scales whose products are rounded, below the normal numbers, and infinite."""
+def at_both_ends(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Every code with every zero point, at scales of both signs whose products are rounded, below the normal numbers, and infinite; groups of 32."""
     info = torch.finfo(dtype)
     scales = torch.tensor([info.smallest_normal / 2**5, info.smallest_normal * 1.5, info.max, info.max / 8, 1.9921875])
     scales = torch.cat((scales, -scales)).to(dtype)
     code = torch.arange(16, dtype=torch.int32).repeat(2)
     order = (0, 2, 4, 6, 1, 3, 5, 7)
     words = torch.stack([sum(code[8 * w + e] << 4 * i for i, e in enumerate(order)) for w in range(4)]).to(torch.int32)
-    weight = words.repeat(16, len(scales))  # a group of 32 per scale
     zeros = torch.zeros(2, len(scales), dtype=torch.int32)
     for row in range(16):
         zeros[row // 8] |= torch.tensor(row << 4 * (row % 8), dtype=torch.int64).to(torch.int32)
-    args = (weight, scales.repeat(16, 1), zeros)
+    return words.repeat(16, len(scales)), scales.repeat(16, 1), zeros
+
+
+@pytest.mark.parametrize("dtype", [BF16, FP16])
+def test_scales_at_both_ends_and_signs_of_zero(library: Library, dtype: torch.dtype) -> None:
+    args, info = at_both_ends(dtype), torch.finfo(dtype)
     wanted = int4_weight(*args, dtype)
     assert torch.isinf(wanted).any()
     assert (bits(wanted) == -(1 << 15)).any()  # -0, of a negative scale
