@@ -3,7 +3,7 @@
 wvsplitk, wvsplitkrc   torch's linear; for wvsplitkrc also its faster, order-dependent sums ("fast"), so that determinism has a price
 llmm1                  torch's linear, and wvsplitk's own answer for one row
 wvsplitk_int4          torch's own int4 kernel, torch's linear on 16-bit weights, GemLite where it is installed (kgen.bench.int4)
-gemm_w4a16, w4a16_linear   the same for many rows, and dequantising and torch's linear
+gemm_w4a16, w4a16_linear   the same for many rows, and dequantising and torch's linear: by dequantize_w4a16's kernel, and by torch alone
 gemm_4bit              bitsandbytes where it is installed, by its own pick and each of its two paths; else dequantising and torch's linear
 (kgen.bench.codes4)
 wvsplitkq              torch's scaled matrix multiply (fp8), and torch's linear on the same weights in the output's type

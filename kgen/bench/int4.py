@@ -1,7 +1,7 @@
 """wvsplitk_int4, gemm_w4a16, the op over both, and what a user would call instead: torch's int4 kernel (tinygemm), its linear, GemLite.
 
-torch's linear has weights that were 16-bit all along: no dequantising can be faster. For many rows also what a table's torch row runs: dequantise,
-then its linear.
+torch's linear has weights that were 16-bit all along: no dequantising can be faster. For many rows also dequantising and then its linear, which is
+what a table's torch row runs: by the kernel of dequantize_w4a16 where that was built, and by a chain of torch operations.
 
 The peers get the same numbers in layouts of their own: tinygemm multiplies (q - 8) * scale + zero with bf16 activations only, GemLite
 (q - zero) * scale. GemLite is an option of the user's: where it is not installed, it is left out.
@@ -16,10 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kgen.bench.contest import Answer, Contest
+from kgen.errors import MissingPieceError
 from kgen.ops.check import DTYPES
 from kgen.ops.reference import int4_linear_torch, int4_weight
+from kgen.spec.dequantize_w4a16 import DequantizeW4A16Spec
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
-from kgen.spec.problem import W4Shape, ceil_div
+from kgen.spec.problem import DequantizeShape, W4Shape, ceil_div
 from kgen.spec.route import ROUTES
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 
@@ -102,6 +104,9 @@ def int4_contest(
     peers: dict[str, list[Any]] = {}
     many = family != WvSplitKInt4Spec.family
     if many:
+        if _dequantises(library, shape, dtype):
+            dequantise, linear = torch.ops.kgen.dequantize_w4a16, torch.nn.functional.linear
+            answers["kgen dequantise, linear"] = lambda w: linear(act, dequantise(w.codes, w.scales, w.zeros))
         answers["torch dequantise, linear"] = lambda w: int4_linear_torch(act, w.codes, w.scales, w.zeros)
     for name, (make, answer) in _peers(shape, act).items():
         peers[name] = [make(weight) for weight in weights]
@@ -109,6 +114,15 @@ def int4_contest(
     rounded = many and (picked is None or isinstance(picked.spec, GemmW4A16Spec))
     weight_of = partial(_rounded, kind, None if picked is None else picked.spec) if rounded else _exact
     return Int4Contest(family, dtype, shape, act, weights, answers, picked, peer_weights=peers, weight_of=weight_of)
+
+
+def _dequantises(library: Library, shape: W4Shape, dtype: str) -> bool:
+    """Whether a kernel writes out the weights of these problems."""
+    try:
+        wide = DequantizeShape(shape.M, 1, shape.K, shape.GROUP_SIZE, shape.HAS_ZP)
+        return library.pick(DequantizeW4A16Spec.family, wide, dtype) is not None
+    except MissingPieceError:  # not built
+        return False
 
 
 def _rounded(kind: Any, spec: Any, weight: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def _timed(
 ) -> PrefillTiming:
     sets = [_routed(layer, tokens, tensors["router"], seed) for seed in range(SETS)]
     stacks = _stacks(tensors)
-    calls = contenders(layer, tokens, stacks, expanded)
+    calls = contenders(layer, library, sets[0], stacks, expanded)
     error = max(_error(layer, calls[name], sets[0], stacks) for name in calls)
     if not error <= layer.tolerance:
         raise KgenError(
@@ -81,13 +81,18 @@ def _timed(
 
 
 def contenders(
-    layer: Layer, tokens: int, stacks: tuple[Any, ...], expanded: tuple[Tensor, Tensor]
+    layer: Layer,
+    library: Library,
+    routed: tuple[Tensor, Tensor, Tensor],
+    stacks: tuple[Any, ...],
+    expanded: tuple[Tensor, Tensor],
 ) -> dict[str, Callable[..., Tensor]]:
-    """What is timed, by name; each takes x, topk_ids and topk_weights."""
+    """What is timed, by name; each takes x, topk_ids and topk_weights. routed: one set of those."""
     import torch
 
     import kgen.ops  # noqa: F401 - registers the ops
-    from kgen.ops.moe_w4a16 import by_blocks, by_slots, by_torch
+    from kgen.ops.check_moe import check_experts
+    from kgen.ops.moe_w4a16 import EXPERTS, by_blocks, by_slots, by_torch
     from kgen.ops.reference_moe import grouped_experts
 
     def picked(x: Tensor, ids: Tensor, weights: Tensor) -> Any:
@@ -97,10 +102,10 @@ def contenders(
         return lambda x, ids, weights: call(x, ids, weights, *stacks)
 
     out: dict[str, Callable[..., Tensor]] = {"kgen": picked}
-    if tokens * layer.top_k <= MOST_SLOTS_DECODED:
+    if routed[1].numel() <= MOST_SLOTS_DECODED:
         out["decode"] = at_once(by_slots)
     out |= {f"N={size}": at_once(partial(by_blocks, size, layer.experts)) for size in BLOCK_SIZES}
-    out["torch"] = at_once(by_torch)
+    out["torch"] = at_once(by_torch(library, check_experts(EXPERTS, *routed, *stacks), routed[0].dtype))
     out["16-bit"] = lambda x, ids, weights: grouped_experts(x, ids, weights, *expanded)
     return out
 

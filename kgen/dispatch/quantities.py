@@ -89,6 +89,7 @@ QUANTITIES: dict[str, tuple[Quantity, ...]] = {
         Quantity("expert_bytes", "M * K // 2", "bytes of one expert's codes, of the gates alone where there are gates"),
     ),
     "gemm_w4a16": _TILES,
+    "dequantize_w4a16": (Quantity("weight_bytes", "M * K // 2", "bytes of the codes; four times as many are written"),),
     "w4a16_linear": (
         *_TILES,
         Quantity("act_bytes", "2 * N * K", "bytes of the activations"),

@@ -19,11 +19,12 @@ from kgen.ops.check import (
     shape_words,
     sizes_of_bias,
 )
-from kgen.spec.problem import W4Shape, ceil_div
+from kgen.spec.problem import DequantizeShape, W4Shape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, WORD
 
 MAX_STRIDE_TILES = MAX_STRIDE // 32  # elements; the same offsets inside 256 rows of a block of tiles
 WEIGHT_STRIDE = 4  # words: rows of codes begin at a multiple of 16 bytes
+_PACKED = "kgen.ops.pack makes it from a checkpoint"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Int4Problem(LinearProblem):
 
     scale_stride: int = 0
     zero_stride: int = 0
+
+    @property
+    def weight_strides(self) -> tuple[int, int, int]:
+        """Those of codes, scales and zero points."""
+        return self.weight_stride, self.scale_stride, self.zero_stride
 
 
 def check_int4_linear(
@@ -62,9 +68,7 @@ def check_int4_linear(
         M, K = weight.shape[0], WORD * weight.shape[1]
         groups = scales.shape[1]
         act_stride = row_stride("x", x, K, 8, max_stride, found)
-        weight_stride = row_stride("weight", weight, K // WORD, WEIGHT_STRIDE, max_stride // 8, found)
-        scale_stride = row_stride("scales", scales, groups, 1, max_stride // 8, found)
-        zero_stride = 0 if zeros is None else row_stride("zeros", zeros, groups, 1, max_stride // 8, found)
+        weight_stride, scale_stride, zero_stride = _weight_strides(weight, scales, zeros, max_stride // 8, found)
         bias_stride = 0 if bias is None or bias.dim() == 1 else row_stride("bias", bias, M, 1, MAX_STRIDE, found)
     if problems or found:
         raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", [*problems, *found])
@@ -81,20 +85,51 @@ def check_w4a16(
     return check_int4_linear(op, x, weight, scales, zeros, bias, MAX_STRIDE_TILES)
 
 
+def check_dequantize(op: str, weight: Tensor, scales: Tensor, zeros: Tensor | None) -> Int4Problem:
+    """The problem of writing these weights out as numbers of the scales' type; raises OpError with everything that is wrong with them.
+
+    weight, scales, zeros   as in `check_int4_linear`, scales bf16 or fp16
+    """
+    allowed = " or ".join(map(str, DTYPES))
+    problems = [
+        *([] if scales.dtype in DTYPES else [Problem(("scales.dtype",), str(scales.dtype), allowed)]),
+        *_wrong_types(("weight", weight, int32, _PACKED), ("zeros", zeros, int32, _PACKED)),
+        *beside(weight, scales=scales, zeros=zeros),
+    ]
+    if not problems and (weight.dim() != 2 or scales.dim() != 2):
+        found = f"{shape_words(weight)} and {shape_words(scales)}"
+        problems = [Problem(("weight.shape", "scales.shape"), found, "[M, K / 8] and [M, K / group]")]
+    if not problems:
+        problems = [*_groups(weight, scales, zeros), *differentiated(scales=scales)]
+    if not problems:
+        M, K, groups = weight.shape[0], WORD * weight.shape[1], scales.shape[1]
+        weight_stride, *strides = _weight_strides(weight, scales, zeros, MAX_STRIDE // 8, problems)
+    if problems:
+        raise OpError(f"torch.ops.kgen.{op}: not possible with these tensors", problems)
+    shape = DequantizeShape(M, 1, K, K // groups, zeros is not None)
+    return Int4Problem(shape, (M, K), weight_stride, 0, 0, *strides)
+
+
 def _types(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None) -> list[Problem]:
     out = []
     if x.dtype not in DTYPES:
         out.append(Problem(("x.dtype",), str(x.dtype), " or ".join(map(str, DTYPES)), "x.to(torch.bfloat16)"))
-    wanted: tuple[tuple[str, Tensor | None, TorchDtype, str], ...] = (
-        ("weight", weight, int32, "kgen.ops.pack makes it from a checkpoint"),
+    out += _wrong_types(
+        ("weight", weight, int32, _PACKED),
         ("scales", scales, x.dtype, f"scales.to({x.dtype})"),
-        ("zeros", zeros, int32, "kgen.ops.pack makes it from a checkpoint"),
+        ("zeros", zeros, int32, _PACKED),
         ("bias", bias, x.dtype, f"bias.to({x.dtype})"),
     )
-    for name, tensor, dtype, hint in wanted:
-        if tensor is not None and tensor.dtype != dtype:
-            out.append(Problem((f"{name}.dtype",), str(tensor.dtype), str(dtype), hint))
     return [*out, *beside(x, weight=weight, scales=scales, zeros=zeros, bias=bias)]
+
+
+def _wrong_types(*wanted: tuple[str, Tensor | None, TorchDtype, str]) -> list[Problem]:
+    """Of (name, tensor, its type, what to try): what is there and of another type."""
+    return [
+        Problem((f"{name}.dtype",), str(tensor.dtype), str(dtype), hint)
+        for name, tensor, dtype, hint in wanted
+        if tensor is not None and tensor.dtype != dtype
+    ]
 
 
 def _shapes(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bias: Tensor | None) -> list[Problem]:
@@ -106,7 +141,13 @@ def _shapes(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bia
     if x.shape[-1] != K:
         found = f"{shape_words(x)} and {shape_words(weight)}"
         out.append(Problem(("x.shape", "weight.shape"), found, f"the same K: 8 codes to a word make {K}"))
-    groups = scales.shape[1]
+    return [*out, *_groups(weight, scales, zeros), *sizes_of_bias(x, M, bias)]
+
+
+def _groups(weight: Tensor, scales: Tensor, zeros: Tensor | None) -> list[Problem]:
+    """Scales and zero points for whole groups of each row."""
+    M, K, groups = weight.shape[0], WORD * weight.shape[1], scales.shape[1]
+    out = []
     if scales.shape[0] != M or groups == 0 or not any(groups * size == K for size in GROUP_SIZES):
         sizes = " or ".join(f"[{M}, {K // size}]" for size in GROUP_SIZES if K % size == 0)
         hint = "groups of 32, 64 or 128 elements of K"
@@ -114,4 +155,16 @@ def _shapes(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, bia
     elif zeros is not None and tuple(zeros.shape) != (ceil_div(M, 8), groups):
         hint = "eight rows to a word"
         out.append(Problem(("zeros.shape",), shape_words(zeros), f"[{ceil_div(M, 8)}, {groups}]", hint))
-    return [*out, *sizes_of_bias(x, M, bias)]
+    return out
+
+
+def _weight_strides(
+    weight: Tensor, scales: Tensor, zeros: Tensor | None, limit: int, problems: list[Problem]
+) -> tuple[int, int, int]:
+    """Distances of the rows of codes (in words), scales and zero points (0 for none); adds what is wrong to `problems`."""
+    groups = scales.shape[1]
+    return (
+        row_stride("weight", weight, weight.shape[1], WEIGHT_STRIDE, limit, problems),
+        row_stride("scales", scales, groups, 1, limit, problems),
+        0 if zeros is None else row_stride("zeros", zeros, groups, 1, limit, problems),
+    )

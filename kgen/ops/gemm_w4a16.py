@@ -6,9 +6,9 @@ from torch import Tensor
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error
 from kgen.ops.check_int4 import Int4Problem, check_w4a16
+from kgen.ops.dequantize_w4a16 import dequantised_linear
 from kgen.ops.int4 import int4_op
 from kgen.ops.plan import Plan, contiguous, empty_on, table_answer
-from kgen.ops.reference import int4_linear_torch
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
 from kgen.runtime.workspace import Slot, pool_of
@@ -24,7 +24,8 @@ def gemm_w4a16_answer(x: Tensor, library: Library, problem: LinearProblem) -> Pl
     def kernel_plan(kernel: Kernel) -> Plan:
         return _kernel_plan(library, kernel, problem, x)
 
-    return table_answer(FAMILY, library, problem, x.dtype, kernel_plan, int4_linear_torch)
+    by_torch = dequantised_linear(library, problem, x.dtype)
+    return table_answer(FAMILY, library, problem, x.dtype, kernel_plan, by_torch)
 
 
 def _kernel_plan(library: Library, kernel: Kernel, problem: Int4Problem, x: Tensor) -> Plan:

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from kgen.ops.check import DTYPES, LinearProblem
 from kgen.ops.check_moe import LayerProblem, check_experts, check_layer
+from kgen.ops.dequantize_w4a16 import stack_expander
 from kgen.ops.linear import linear_op
 from kgen.ops.moe import layer_answer, moe_down_reduce, moe_wvsplitk_int4, parts
 from kgen.ops.moe_gemm import moe_gemm_w4a16
 from kgen.ops.moe_route import align, route
 from kgen.ops.plan import Plan, make_plan, torch_answer
-from kgen.ops.reference_moe import moe_experts_torch
+from kgen.ops.reference_moe import grouped_experts
 from kgen.runtime import session
 from kgen.runtime.library import Library
 from kgen.spec.problem import W4Shape
@@ -87,7 +88,7 @@ def _layer(x: Tensor, top_k: int, renormalize: bool, library: Library, problem: 
     use = _use(library, x, tokens * top_k, problem)
     if use is not None and not use[1]:
         return layer_answer(x, top_k, renormalize, library, problem)
-    experts = _experts(library, use, problem.up.stack.E)
+    experts = _experts(library, use, problem, x.dtype)
 
     def run(x: Tensor, router: Tensor, *stacks: Tensor | None) -> Tensor:
         ids, weights = route(_router(x, router), top_k, renormalize)
@@ -100,7 +101,7 @@ def _listed(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
     assert isinstance(problem, LayerProblem)
     if problem.up.moe.slots == 0:
         return lambda x, *others: x.new_zeros(problem.out_shape)
-    return _experts(library, _use(library, x, problem.up.moe.slots, problem), problem.up.stack.E)
+    return _experts(library, _use(library, x, problem.up.moe.slots, problem), problem, x.dtype)
 
 
 def _use(library: Library, x: Tensor, slots: int, problem: LayerProblem) -> tuple[str, int] | None:
@@ -114,15 +115,20 @@ def _use(library: Library, x: Tensor, slots: int, problem: LayerProblem) -> tupl
     return family, shape.N if shape.N > 1 else 0
 
 
-def _experts(library: Library, use: tuple[str, int] | None, E: int) -> Experts:
+def _experts(library: Library, use: tuple[str, int] | None, problem: LayerProblem, dtype: torch.dtype) -> Experts:
     if use is None:
-        return torch_answer(LAYER, library, by_torch)
-    return partial(by_blocks, use[1], E) if use[1] else by_slots
+        return torch_answer(LAYER, library, by_torch(library, problem, dtype))
+    return partial(by_blocks, use[1], problem.up.stack.E) if use[1] else by_slots
 
 
-def by_torch(x: Tensor, ids: Tensor, weights: Tensor, *stacks: Any) -> Tensor:
-    """By torch, on weights that are dequantised for the time of the call."""
-    return moe_experts_torch(x, ids, weights, stacks[:3], stacks[3:])
+def by_torch(library: Library, problem: LayerProblem, dtype: torch.dtype) -> Experts:
+    """By torch's grouped products, on weights that are dequantised for the time of the call."""
+    first, second = (stack_expander(library, each.stack, dtype) for each in (problem.up, problem.down))
+
+    def run(x: Tensor, ids: Tensor, weights: Tensor, *stacks: Any) -> Tensor:
+        return grouped_experts(x, ids, weights, first(stacks[:3]), second(stacks[3:]))
+
+    return run
 
 
 def by_slots(

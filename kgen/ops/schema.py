@@ -13,7 +13,8 @@ from torch import Tensor
 
 from kgen.ops.check import LinearProblem, check_linear, check_scaled_linear
 from kgen.ops.check_4bit import check_4bit
-from kgen.ops.check_int4 import check_int4_linear, check_w4a16
+from kgen.ops.check_int4 import check_dequantize, check_int4_linear, check_w4a16
+from kgen.ops.dequantize_w4a16 import dequantize_w4a16
 from kgen.ops.gemm_4bit import gemm_4bit
 from kgen.ops.gemm_w4a16 import gemm_w4a16
 from kgen.ops.linear import linear_op
@@ -143,3 +144,17 @@ for _op, (_code, _check) in _INT4_OPS.items():
         _library.impl(_op, _code, _key)
     _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")
     torch.library.register_fake(f"kgen::{_op}", _int4_fake(_op, _check), lib=_library)
+
+
+def _dequantize_fake(weight: Tensor, scales: Tensor, zeros: Tensor | None = None) -> Tensor:
+    problem = check_dequantize("dequantize_w4a16", weight, scales, zeros)
+    return scales.new_empty(problem.out_shape)
+
+
+_library.define(
+    "dequantize_w4a16(Tensor weight, Tensor scales, Tensor? zeros=None) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,)
+)
+for _key in ("CPU", "CUDA"):
+    _library.impl("dequantize_w4a16", dequantize_w4a16, _key)
+_library.impl("dequantize_w4a16", torch.library.fallthrough_kernel, "Autograd")
+torch.library.register_fake("kgen::dequantize_w4a16", _dequantize_fake, lib=_library)

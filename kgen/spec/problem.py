@@ -80,6 +80,19 @@ class W4Shape(GemmShape):
 
 
 @dataclass(frozen=True)
+class DequantizeShape(W4Shape):
+    """4-bit weights [M, K] that are to be written out. Nothing is multiplied by them, so N says nothing, and is 1."""
+
+    @property
+    def act_rows(self) -> int:
+        return 0
+
+    @property
+    def out_rows(self) -> int:
+        return self.K
+
+
+@dataclass(frozen=True)
 class Code4Shape(GemmShape):
     """The same on bitsandbytes' 4-bit codes, NF4 or FP4. GROUP_SIZE is the blocksize or, for longer blocks, 128; NESTED: absmax is quantised too."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kgen.errors import Problem, SpecError
 from kgen.spec.base import KernelSpec
+from kgen.spec.dequantize_w4a16 import DequantizeW4A16Spec
 from kgen.spec.gemm_4bit import Gemm4BitSpec
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.llmm1 import Llmm1Spec
@@ -20,7 +21,7 @@ FAMILIES: dict[str, type[KernelSpec]] = {
     cls.family: cls
     for cls in (
         *(WvSplitKSpec, Llmm1Spec, WvSplitKQSpec, WvSplitKrcSpec, WvSplitKInt4Spec, Gemm4BitSpec),
-        *(MoeWvSplitKInt4Spec, MoeDownReduceSpec, GemmW4A16Spec, MoeGemmW4A16Spec),
+        *(MoeWvSplitKInt4Spec, MoeDownReduceSpec, GemmW4A16Spec, MoeGemmW4A16Spec, DequantizeW4A16Spec),
     )
 }
 

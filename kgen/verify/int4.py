@@ -139,7 +139,7 @@ def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operan
     groups, pad = shape.K // spec.GROUP_SIZE, case.weight_pad // spec.GROUP_SIZE
     zeros = None if weights.zeros is None else pack_zeros(weights.zeros)
     return Int4Operands(
-        weight=_pad_words(pack_codes(weights.codes), case.weight_pad // WORD),
+        weight=pad_words(pack_codes(weights.codes), case.weight_pad // WORD),
         act=padded(act_bits, case.act_pad, dtype),
         bias=None if bias is None else padded(bias, case.bias_pad, dtype),
         weight_stride=(shape.K + case.weight_pad) // WORD,
@@ -149,13 +149,13 @@ def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operan
         magnitude=act_sizes(spec, act) @ sizes.T + np.abs(added),
         expected=exact_bits(case, bias, dtype),
         scales=padded(weights.scale_bits, pad, dtype),
-        zeros=None if zeros is None else _pad_words(zeros, pad),
+        zeros=None if zeros is None else pad_words(zeros, pad),
         scale_stride=groups + pad,
         zero_stride=groups + pad,
     )
 
 
-def _pad_words(rows: Any, extra: int) -> Any:
+def pad_words(rows: Any, extra: int) -> Any:
     """Rows of words with `extra` words of poison between them, flat; none after the last."""
     out = np.full((rows.shape[0], rows.shape[1] + extra), POISON << 16 | POISON, np.uint32)
     out[:, : rows.shape[1]] = rows

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from kgen.spec.base import KernelSpec
+from kgen.spec.dequantize_w4a16 import DequantizeW4A16Spec
 from kgen.spec.gemm_4bit import Gemm4BitSpec
 from kgen.spec.gemm_w4a16 import GemmW4A16Spec
 from kgen.spec.linear import LinearSpec
@@ -21,6 +22,7 @@ from kgen.verify.cases import Case, Level, accumulation, cases
 from kgen.verify.codes4 import code4_operands
 from kgen.verify.data import OTHER_ORDER, Data, Variant
 from kgen.verify.dense import Operands, operands, other_rows
+from kgen.verify.dequantize import DequantizeCase, DequantizeOperands, dequantize_cases, dequantize_operands
 from kgen.verify.int4 import int4_operands
 from kgen.verify.moe import moe_cases, moe_operands, moe_probe
 from kgen.verify.moe_data import MoeCase, MoeOperands
@@ -141,10 +143,39 @@ class MoeGemm(Moe):
         return fp32_accumulation(spec.additions(shape))
 
 
+class Dequantize:
+    """Weights that are written out."""
+
+    def cases(self, spec: KernelSpec, level: Level) -> list[Case]:
+        """See kgen.verify.dequantize."""
+        assert isinstance(spec, DequantizeW4A16Spec)
+        return list(dequantize_cases(spec, level == "full"))
+
+    def probe(self, spec: KernelSpec, shape: GemmShape) -> Case:
+        """Without padding."""
+        return DequantizeCase("probe", shape, cu=1)
+
+    def data(self, spec: KernelSpec, case: Case) -> DequantizeOperands:
+        """See kgen.verify.dequantize."""
+        assert isinstance(spec, DequantizeW4A16Spec)
+        assert isinstance(case, DequantizeCase)
+        return dequantize_operands(spec, case)
+
+    def accumulation(self, spec: KernelSpec, shape: GemmShape) -> Accumulation:
+        """Nothing is added."""
+        return fp32_accumulation(0)
+
+    def variants(self, spec: KernelSpec, case: Case, data: Data) -> list[Variant]:
+        """In another order of waves, and without padding."""
+        bare = self.data(spec, replace(case, weight_pad=0))
+        return [Variant("same bits in another order", data, OTHER_ORDER), Variant("same bits without padding", bare)]
+
+
 _KINDS: tuple[tuple[type[KernelSpec], Kind], ...] = (
     (LinearSpec, Linear()),
     (MoeSpec, Moe()),
     (MoeGemmW4A16Spec, MoeGemm()),
+    (DequantizeW4A16Spec, Dequantize()),
 )
 
 

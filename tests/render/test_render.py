@@ -17,6 +17,7 @@ import pytest
 from kgen.render import render
 from kgen.render.environment import environment
 from kgen.spec.arch import ARCHES
+from kgen.spec.dequantize_w4a16 import DequantizeW4A16Spec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
@@ -78,6 +79,8 @@ SPECS = [
     MoeDownReduceSpec(
         arch="gfx942", dtype="fp16", THRDS=64, YTILE=16, WvPrGrp=8, K_WAVES=8, HAS_ZP=True, FUSE_SILU=True
     ),
+    DequantizeW4A16Spec(arch="gfx1151", dtype="bf16", THRDS=32, GROUP_SIZE=64, HAS_ZP=True),
+    DequantizeW4A16Spec(arch="sm_90", dtype="bf16", THRDS=32),
 ]
 
 
