@@ -33,6 +33,11 @@ class Int4Problem(LinearProblem):
     scale_stride: int = 0
     zero_stride: int = 0
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """In the order of the kernels' arguments."""
+        return (self.weight_stride, self.scale_stride, self.zero_stride, self.act_stride, self.bias_stride)
+
 
 def check_int4_linear(
     op: str,
