@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error
 from kgen.ops.check_4bit import Problem4Bit, check_4bit
+from kgen.ops.direct import Missed
 from kgen.ops.guard import ABSENT
-from kgen.ops.plan import Plan, make_plan, output_of, table_answer
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, output_of, table_answer
 from kgen.ops.quantise_4bit import Quantised4Bit, absmax_of, dequantise_4bit
 from kgen.ops.reference import linear_reference
 from kgen.runtime import session
@@ -30,34 +32,58 @@ FAMILY = Gemm4BitSpec.family
 _NO_BIAS, _NO_8BIT, _NO_CODE, _NO_OFFSET = ABSENT[3:7]
 
 
-def gemm_4bit(
+def gemm_4bit_op(missed: Missed | None = None) -> Callable[..., Tensor]:
+    """The op's code; see `kgen.ops.check_4bit.check_4bit` for what it takes.
+
+    missed  of a key and the op's arguments: answers where no plan is kept; None: makes one
+    """
+    way, otherwise = (BELOW, _first) if missed is None else (DIRECT, missed)
+
+    def gemm_4bit(
+        A: Tensor,
+        B: Tensor,
+        shapeB: Sequence[int],
+        absmax: Tensor,
+        blocksize: int,
+        quant_type: str,
+        bias: Tensor | None = None,
+        absmax_8bit: Tensor | None = None,
+        absmax_code: Tensor | None = None,
+        absmax_offset: Tensor | None = None,
+    ) -> Tensor:
+        nested = absmax_8bit is not None, absmax_code is not None, absmax_offset is not None
+        key = (way, FAMILY, *shapeB, blocksize, quant_type, A.numel(), bias is None, nested, is_grad_enabled())
+        for same, plan in session.plans.get(key, ()):
+            if same(
+                A,
+                B,
+                absmax,
+                _NO_BIAS if bias is None else bias,
+                _NO_8BIT if absmax_8bit is None else absmax_8bit,
+                _NO_CODE if absmax_code is None else absmax_code,
+                _NO_OFFSET if absmax_offset is None else absmax_offset,
+            ):
+                return plan(A, B, absmax, bias, absmax_8bit, absmax_code, absmax_offset)
+        nested_tensors = (absmax_8bit, absmax_code, absmax_offset)
+        return otherwise(key, A, B, shapeB, absmax, blocksize, quant_type, bias, *nested_tensors)
+
+    return gemm_4bit
+
+
+def _first(
+    key: tuple[Any, ...],
     A: Tensor,
     B: Tensor,
     shapeB: Sequence[int],
     absmax: Tensor,
     blocksize: int,
     quant_type: str,
-    bias: Tensor | None = None,
-    absmax_8bit: Tensor | None = None,
-    absmax_code: Tensor | None = None,
-    absmax_offset: Tensor | None = None,
+    bias: Tensor | None,
+    *nested: Tensor | None,
 ) -> Tensor:
-    """The op below autograd. See `kgen.ops.check_4bit.check_4bit` for what it takes."""
-    nested = absmax_8bit is not None, absmax_code is not None, absmax_offset is not None
-    key = (FAMILY, *shapeB, blocksize, quant_type, A.numel(), bias is None, nested, is_grad_enabled())
-    for same, plan in session.plans.get(key, ()):
-        if same(
-            A,
-            B,
-            absmax,
-            _NO_BIAS if bias is None else bias,
-            _NO_8BIT if absmax_8bit is None else absmax_8bit,
-            _NO_CODE if absmax_code is None else absmax_code,
-            _NO_OFFSET if absmax_offset is None else absmax_offset,
-        ):
-            return plan(A, B, absmax, bias, absmax_8bit, absmax_code, absmax_offset)
+    """The first call with such tensors."""
     check = partial(check_4bit, shape=tuple(shapeB), blocksize=blocksize, code=quant_type)
-    tensors = (A, B, absmax, bias, absmax_8bit, absmax_code, absmax_offset)
+    tensors = (A, B, absmax, bias, *nested)
     return make_plan(FAMILY, key, tensors, check, partial(_answer, A))(*tensors)
 
 

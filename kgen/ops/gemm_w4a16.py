@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from kgen.ops.check import LinearProblem
@@ -37,4 +39,4 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: Int4Problem, x: Tens
     return int4_plan(FAMILY, kernel, launch, problem, x)
 
 
-gemm_w4a16 = int4_op(FAMILY, check_w4a16, gemm_w4a16_answer)
+gemm_w4a16_op = partial(int4_op, FAMILY, check_w4a16, gemm_w4a16_answer)

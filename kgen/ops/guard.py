@@ -23,9 +23,18 @@ ABSENT = tuple(torch.empty(0) for _ in range(16))
 
 def guard(tensors: Sequence[Tensor | None]) -> Guard:
     """The guard that passes tensors like these, called with `filled` ones. It keeps none of them alive."""
-    there = filled(tensors)
-    twice = len({id(tensor) for tensor in there}) < len(there)
-    return by_python(there) if twice else _guard(there)
+    return by_torch(filled(tensors)) if TRUSTED and not _twice(tensors) else by_python(filled(tensors))
+
+
+def knows_dispatch(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether the guard of these stops whatever torch's dispatcher would not hand straight to the code for their device, modes in Python aside."""
+    return TRUSTED and KNOWS_DISPATCH and not _twice(tensors)
+
+
+def _twice(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether one tensor is given twice."""
+    there = [id(tensor) for tensor in tensors if tensor is not None]
+    return len(set(there)) < len(there)
 
 
 def filled(tensors: Sequence[Tensor | None]) -> list[Tensor]:
@@ -80,4 +89,14 @@ def keeps_its_promise(make: Callable[[Sequence[Tensor]], Guard]) -> bool:
     return bool(passed) and not any(stopped)
 
 
-_guard = by_torch if keeps_its_promise(by_torch) else by_python
+def stops_what_dispatch_would(make: Callable[[Sequence[Tensor]], Guard]) -> bool:
+    """Whether guards of this make compare dispatch keys: those of the tensors, and those that are switched on for the thread."""
+    one, other = torch.zeros(2), torch.zeros(2)
+    check = make((one, other))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        switched_on = check(one, other)
+    return check(one, other) and not switched_on and not check(torch._neg_view(one), other)
+
+
+TRUSTED = keeps_its_promise(by_torch)
+KNOWS_DISPATCH = TRUSTED and stops_what_dispatch_would(by_torch)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error
+from kgen.ops.direct import Missed
 from kgen.ops.guard import ABSENT
-from kgen.ops.plan import Plan, make_plan, output_of
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, output_of
 from kgen.runtime import session
 from kgen.runtime.driver import LaunchCall
 from kgen.runtime.launch import Kernel
@@ -19,23 +21,30 @@ _NO_ZEROS, _NO_BIAS = ABSENT[3:5]
 
 
 def int4_op(
-    name: str, check: Callable[..., LinearProblem], answer: Callable[[Tensor, Library, LinearProblem], Plan]
+    name: str,
+    check: Callable[..., LinearProblem],
+    answer: Callable[[Tensor, Library, LinearProblem], Plan],
+    missed: Missed | None = None,
 ) -> Callable[..., Tensor]:
     """(x, weight, scales, zeros=None, bias=None) -> out; see `kgen.ops.check_int4.check_int4_linear` for what it takes.
 
     answer  of x, its library and the checked problem: the plan
+    missed  of a key and the op's arguments: answers where no plan is kept; None: makes one
     """
 
     def op(
         x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None = None, bias: Tensor | None = None
     ) -> Tensor:
-        key = (name, x.numel(), weight.numel(), zeros is None, bias is None, is_grad_enabled())
+        key = (way, name, x.numel(), weight.numel(), zeros is None, bias is None, is_grad_enabled())
         for same, plan in session.plans.get(key, ()):
             if same(x, weight, scales, _NO_ZEROS if zeros is None else zeros, _NO_BIAS if bias is None else bias):
                 return plan(x, weight, scales, zeros, bias)
-        plan = make_plan(name, key, (x, weight, scales, zeros, bias), check, partial(answer, x))
-        return plan(x, weight, scales, zeros, bias)
+        return otherwise(key, x, weight, scales, zeros, bias)
 
+    def first(key: tuple[Any, ...], x: Tensor, *others: Tensor | None) -> Tensor:
+        return make_plan(name, key, (x, *others), check, partial(answer, x))(x, *others)
+
+    way, otherwise = (BELOW, first) if missed is None else (DIRECT, missed)
     return op
 
 

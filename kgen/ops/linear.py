@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error, check_linear
+from kgen.ops.direct import Missed
 from kgen.ops.guard import ABSENT
-from kgen.ops.plan import Plan, make_plan, output_of, table_answer
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, output_of, table_answer
 from kgen.runtime import session
 from kgen.runtime.driver import LaunchCall
 from kgen.runtime.launch import Kernel
@@ -22,17 +24,26 @@ from kgen.runtime.library import Library
 _NO_BIAS = ABSENT[2]
 
 
-def linear_op(family: str) -> Callable[..., Tensor]:
-    """The code of a family's op below autograd: (x, weight, bias=None) -> out; see `kgen.ops.check.check_linear` for what it takes."""
+def linear_op(family: str, missed: Missed | None = None) -> Callable[..., Tensor]:
+    """The code of a family's op: (x, weight, bias=None) -> out; see `kgen.ops.check.check_linear` for what it takes.
+
+    missed  of (key, x, weight, bias): answers where no plan is kept; None: makes one
+    """
+    way, otherwise = (BELOW, partial(_first, family)) if missed is None else (DIRECT, missed)
 
     def op(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        key = (family, x.numel(), weight.numel(), bias is None, is_grad_enabled())
+        key = (way, family, x.numel(), weight.numel(), bias is None, is_grad_enabled())
         for same, plan in session.plans.get(key, ()):
             if same(x, weight, _NO_BIAS if bias is None else bias):
                 return plan(x, weight, bias)
-        return make_plan(family, key, (x, weight, bias), check_linear, partial(_answer, family, x))(x, weight, bias)
+        return otherwise(key, x, weight, bias)
 
     return op
+
+
+def _first(family: str, key: tuple[Any, ...], x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The first call with such tensors."""
+    return make_plan(family, key, (x, weight, bias), check_linear, partial(_answer, family, x))(x, weight, bias)
 
 
 def _answer(family: str, x: Tensor, library: Library, problem: LinearProblem) -> Plan:

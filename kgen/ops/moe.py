@@ -16,7 +16,7 @@ from kgen.ops.check import ALIGNMENT, DTYPES, LinearProblem, alignment_error
 from kgen.ops.check_moe import LayerProblem, MoeProblem, check_down, check_layer, check_up
 from kgen.ops.linear import linear_op
 from kgen.ops.moe_route import route
-from kgen.ops.plan import Plan, contiguous, empty_on, find_plan, make_plan, output_of, rough_key, table_answer
+from kgen.ops.plan import BELOW, Plan, contiguous, empty_on, find_plan, make_plan, output_of, rough_key, table_answer
 from kgen.ops.reference_moe import moe_down_reference, moe_up_reference
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
@@ -43,7 +43,7 @@ def moe_wvsplitk_int4(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_up` for what it takes. Slots that no block of an expert holds are not written."""
     tensors = (x, weight, scales, zeros, expert_ids, sorted_ids, padded_slots)
-    key = (UP, block_size, top_k, silu, *rough_key(tensors))
+    key = (BELOW, UP, block_size, top_k, silu, *rough_key(tensors))
     plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_up, block_size=block_size, top_k=top_k, silu=silu)
@@ -64,7 +64,7 @@ def moe_down_reduce(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_down` for what it takes."""
     tensors = (x, weight, scales, zeros, topk_ids, topk_weights)
-    key = (DOWN, fuse_silu, *rough_key(tensors))
+    key = (BELOW, DOWN, fuse_silu, *rough_key(tensors))
     plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_down, fuse_silu=fuse_silu)
@@ -88,7 +88,7 @@ def moe_decode_int4(
 ) -> Tensor:
     """The op below autograd: a layer in three launches; see `kgen.ops.check_moe.check_layer` for what it takes."""
     tensors = (x, router, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (LAYER, top_k, renormalize, *rough_key(tensors))
+    key = (BELOW, LAYER, top_k, renormalize, *rough_key(tensors))
     plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_layer, top_k=top_k)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kgen.ops.check_moe import check_gemm
 from kgen.ops.moe import expert_answer
-from kgen.ops.plan import find_plan, make_plan, rough_key
+from kgen.ops.plan import BELOW, find_plan, make_plan, rough_key
 from kgen.ops.reference_moe import moe_gemm_reference
 from kgen.spec.moe_gemm_w4a16 import MoeGemmW4A16Spec
 from kgen.spec.problem import MoeShape
@@ -35,7 +35,7 @@ def moe_gemm_w4a16(
     Slots that no block holds are not written, nor those of absent experts without topk_weights.
     """
     tensors = (x, weight, scales, zeros, expert_ids, sorted_ids, padded_slots, topk_weights)
-    key = (GEMM, block_size, top_k, silu, *rough_key(tensors))
+    key = (BELOW, GEMM, block_size, top_k, silu, *rough_key(tensors))
     plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_gemm, block_size=block_size, top_k=top_k, silu=silu)

@@ -18,7 +18,7 @@ from kgen.ops.linear import linear_op
 from kgen.ops.moe import layer_answer, moe_down_reduce, moe_wvsplitk_int4
 from kgen.ops.moe_gemm import moe_gemm_w4a16
 from kgen.ops.moe_route import align, route
-from kgen.ops.plan import Plan, find_plan, make_plan, rough_key, torch_answer
+from kgen.ops.plan import BELOW, Plan, find_plan, make_plan, rough_key, torch_answer
 from kgen.ops.reference_moe import moe_experts_torch
 from kgen.runtime.library import Library
 from kgen.spec.problem import W4Shape
@@ -46,7 +46,7 @@ def moe_w4a16(
 ) -> Tensor:
     """The op below autograd: router, experts and their weighted sum; see `kgen.ops.check_moe.check_layer` for what it takes."""
     tensors = (x, router, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (LAYER, top_k, renormalize, *rough_key(tensors))
+    key = (BELOW, LAYER, top_k, renormalize, *rough_key(tensors))
     plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_layer, top_k=top_k)
@@ -67,7 +67,7 @@ def moe_experts_w4a16(
 ) -> Tensor:
     """The op below autograd: the same behind a router of one's own; see `kgen.ops.check_moe.check_experts` for what it takes."""
     tensors = (x, topk_ids, topk_weights, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (EXPERTS, *rough_key(tensors))
+    key = (BELOW, EXPERTS, *rough_key(tensors))
     plan = find_plan(key, tensors)
     if plan is None:
         plan = make_plan(EXPERTS, key, tensors, check_experts, partial(_listed, x))

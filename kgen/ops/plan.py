@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALL_DTYPES, LinearProblem
-from kgen.ops.guard import filled, guard
+from kgen.ops.guard import filled, guard, knows_dispatch
 from kgen.ops.reference import linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
@@ -25,6 +25,11 @@ from kgen.runtime.library import Library
 
 KEYS_LIMIT = 1 << 14  # prompts of every length would fill memory otherwise
 PLANS_PER_KEY = 8  # they differ in strides, types or devices alone; the newest comes first
+
+BELOW, DIRECT = (
+    False,
+    True,
+)  # what keys begin with: plans for calls that torch's dispatcher hands on, and for those that leave it out
 
 Plan = Callable[..., Tensor]
 """Of the op's tensors, x and weight first."""
@@ -39,7 +44,8 @@ def make_plan(
 ) -> Plan:
     """Check the tensors, find their library, ask for an answer; what comes out is good for every call with this key whose tensors the guard passes.
 
-    key     says which of the tensors are None, and whether gradients are enabled: a guard made while they are not lets tensors pass that want one
+    key     BELOW and the rest; says which of the tensors are None, and whether gradients are enabled: a guard made while they are not lets tensors
+            pass that want one
     check   of (family, *tensors); raises OpError
     answer  the table's answer as a plan, see `table_answer`
     """
@@ -51,9 +57,17 @@ def make_plan(
     plan = library.driver.guarded(answer(library, problem))
     if len(plans) >= KEYS_LIMIT:
         plans.clear()
-    # A new list: other threads may be going through the old one.
-    plans[key] = [(guard(tensors), plan), *plans.get(key, ())][:PLANS_PER_KEY]
+    kept = (guard(tensors), plan)
+    for where in (key, (DIRECT, *key[1:])) if _plain(tensors) and knows_dispatch(tensors) else (key,):
+        plans[where] = [kept, *plans.get(where, ())][
+            :PLANS_PER_KEY
+        ]  # a new list: other threads may be going through the old one
     return plan
+
+
+def _plain(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether no tensor is of a class that may want to see the op: torch's dispatcher asks it."""
+    return all(tensor is None or type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
 
 
 def rough_key(tensors: tuple[Tensor | None, ...]) -> tuple[Any, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from kgen.ops.check import LinearProblem
@@ -33,4 +35,4 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: Int4Problem, x: Tens
     return int4_plan(FAMILY, kernel, kernel.bind(geometry, sizes), problem, x)
 
 
-wvsplitk_int4 = int4_op(FAMILY, check_int4_linear, wvsplitk_int4_answer)
+wvsplitk_int4_op = partial(int4_op, FAMILY, check_int4_linear, wvsplitk_int4_answer)

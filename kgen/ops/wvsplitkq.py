@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error, check_fp8, check_scaled_linear
+from kgen.ops.direct import Missed
 from kgen.ops.guard import ABSENT
-from kgen.ops.plan import Plan, make_plan, output_of, table_answer
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, output_of, table_answer
 from kgen.ops.reference import scaled_linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
@@ -22,19 +25,40 @@ _NO_BIAS = ABSENT[4]
 OUT = torch.bfloat16  # the output's type where the caller names none
 
 
-def wvsplitkq(
+def wvsplitkq_op(missed: Missed | None = None) -> Callable[..., Tensor]:
+    """The op's code; see `kgen.ops.check.check_scaled_linear` for what it takes. out_dtype None is bf16.
+
+    missed  of a key and the op's arguments: answers where no plan is kept; None: makes one
+    """
+    way, otherwise = (BELOW, _first) if missed is None else (DIRECT, missed)
+
+    def wvsplitkq(
+        x: Tensor,
+        weight: Tensor,
+        x_scale: Tensor,
+        weight_scale: Tensor,
+        bias: Tensor | None = None,
+        out_dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        key = (way, FAMILY, out_dtype, x.numel(), weight.numel(), bias is None, is_grad_enabled())
+        for same, plan in session.plans.get(key, ()):
+            if same(x, weight, x_scale, weight_scale, _NO_BIAS if bias is None else bias):
+                return plan(x, weight, x_scale, weight_scale, bias)
+        return otherwise(key, x, weight, x_scale, weight_scale, bias, out_dtype)
+
+    return wvsplitkq
+
+
+def _first(
+    key: tuple[Any, ...],
     x: Tensor,
     weight: Tensor,
     x_scale: Tensor,
     weight_scale: Tensor,
-    bias: Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
+    bias: Tensor | None,
+    out_dtype: torch.dtype | None,
 ) -> Tensor:
-    """The op below autograd. See `kgen.ops.check.check_scaled_linear` for what it takes; out_dtype None is bf16."""
-    key = (FAMILY, out_dtype, x.numel(), weight.numel(), bias is None, is_grad_enabled())
-    for same, plan in session.plans.get(key, ()):
-        if same(x, weight, x_scale, weight_scale, _NO_BIAS if bias is None else bias):
-            return plan(x, weight, x_scale, weight_scale, bias)
+    """The first call with such tensors."""
     out_type = out_dtype or OUT
     check = partial(check_scaled_linear, out_dtype=out_type)
     tensors = (x, weight, x_scale, weight_scale, bias)

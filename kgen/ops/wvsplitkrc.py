@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor, is_grad_enabled
 
 from kgen import settings
 from kgen.errors import MissingPieceError
 from kgen.ops.check import LinearProblem, check_linear
+from kgen.ops.direct import Missed
 from kgen.ops.guard import ABSENT
 from kgen.ops.linear import linear_plan
-from kgen.ops.plan import Plan, make_plan, table_answer
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, table_answer
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
@@ -22,17 +25,31 @@ FAMILY = WvSplitKrcSpec.family
 _NO_BIAS = ABSENT[2]
 
 
-def wvsplitkrc(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, deterministic: bool | None = None) -> Tensor:
-    """The op below autograd. See `kgen.ops.check.check_linear` for what it takes.
+def wvsplitkrc_op(missed: Missed | None = None) -> Callable[..., Tensor]:
+    """The op's code; see `kgen.ops.check.check_linear` for what it takes.
 
     deterministic  the same bits on every run, or sums in the order of arrival; None: `kgen.settings.deterministic()`
+    missed         of a key and the op's arguments: answers where no plan is kept; None: makes one
     """
-    wanted = settings.deterministic() if deterministic is None else deterministic
-    key = (FAMILY, wanted, x.numel(), weight.numel(), bias is None, is_grad_enabled())
-    for same, plan in session.plans.get(key, ()):
-        if same(x, weight, _NO_BIAS if bias is None else bias):
-            return plan(x, weight, bias)
-    return make_plan(FAMILY, key, (x, weight, bias), check_linear, partial(_answer, x, wanted))(x, weight, bias)
+    way, otherwise = (BELOW, _first) if missed is None else (DIRECT, missed)
+
+    def wvsplitkrc(
+        x: Tensor, weight: Tensor, bias: Tensor | None = None, *, deterministic: bool | None = None
+    ) -> Tensor:
+        wanted = settings.deterministic() if deterministic is None else deterministic
+        key = (way, FAMILY, wanted, x.numel(), weight.numel(), bias is None, is_grad_enabled())
+        for same, plan in session.plans.get(key, ()):
+            if same(x, weight, _NO_BIAS if bias is None else bias):
+                return plan(x, weight, bias)
+        return otherwise(key, x, weight, bias, deterministic=wanted)
+
+    return wvsplitkrc
+
+
+def _first(key: tuple[Any, ...], x: Tensor, weight: Tensor, bias: Tensor | None, *, deterministic: bool) -> Tensor:
+    """The first call with such tensors."""
+    plan = make_plan(FAMILY, key, (x, weight, bias), check_linear, partial(_answer, x, deterministic))
+    return plan(x, weight, bias)
 
 
 def _answer(x: Tensor, deterministic: bool, library: Library, problem: LinearProblem) -> Plan:

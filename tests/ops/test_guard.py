@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from kgen.ops import guard as module
-from kgen.ops.guard import by_python, by_torch, filled, guard, keeps_its_promise
+from kgen.ops.guard import (
+    by_python,
+    by_torch,
+    filled,
+    guard,
+    keeps_its_promise,
+    knows_dispatch,
+    stops_what_dispatch_would,
+)
 
 MAKES = (by_torch, by_python)
 
@@ -52,7 +60,15 @@ def test_every_difference_stops_a_tensor_in_every_place(make: Callable[..., Call
 def test_torchs_own_guards_are_used_where_they_do_this() -> None:
     assert keeps_its_promise(by_torch)
     assert keeps_its_promise(by_python)
-    assert module._guard is by_torch
+    assert module.TRUSTED
+
+
+def test_torchs_own_guards_stop_what_the_dispatcher_would_not_hand_straight_on() -> None:
+    assert stops_what_dispatch_would(by_torch)
+    assert not stops_what_dispatch_would(by_python)
+    x = fresh()
+    assert knows_dispatch([x, fresh(), None])
+    assert not knows_dispatch([x, None, x])  # guarded in Python
 
 
 def test_a_make_of_guards_that_fails_is_found_out() -> None:
