@@ -26,10 +26,8 @@ from kgen.runtime.library import Library
 KEYS_LIMIT = 1 << 14  # prompts of every length would fill memory otherwise
 PLANS_PER_KEY = 8  # they differ in strides, types or devices alone; the newest comes first
 
-BELOW, DIRECT = (
-    False,
-    True,
-)  # what keys begin with: plans for calls that torch's dispatcher hands on, and for those that leave it out
+# What keys begin with: plans for calls that torch's dispatcher hands on, and for those that leave it out.
+BELOW, DIRECT = False, True
 
 Plan = Callable[..., Tensor]
 """Of the op's tensors, x and weight first."""
@@ -57,11 +55,11 @@ def make_plan(
     plan = library.driver.guarded(answer(library, problem))
     if len(plans) >= KEYS_LIMIT:
         plans.clear()
-    kept = (guard(tensors), plan)
-    for where in (key, (DIRECT, *key[1:])) if _plain(tensors) and knows_dispatch(tensors) else (key,):
-        plans[where] = [kept, *plans.get(where, ())][
-            :PLANS_PER_KEY
-        ]  # a new list: other threads may be going through the old one
+    kept, keys = (guard(tensors), plan), [key]
+    if _plain(tensors) and knows_dispatch(tensors):
+        keys.append((DIRECT, *key[1:]))
+    for each in keys:
+        plans[each] = [kept, *plans.get(each, ())][:PLANS_PER_KEY]  # a new list: other threads may be in the old one
     return plan
 
 
