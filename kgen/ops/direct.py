@@ -42,11 +42,8 @@ class DirectPacket(OpOverloadPacket):
             return self._op(*args, **kwargs)
         try:
             return self._direct(*args, **kwargs)
-        except (
-            AttributeError,
-            TypeError,
-        ):  # arguments that are no tensors, too few, too many: the error has torch's words
-            return self._op(*args, **kwargs)
+        except (AttributeError, TypeError):
+            return self._op(*args, **kwargs)  # no tensors, too few or too many arguments: the error has torch's words
 
 
 def call_directly(name: str, maker: Maker) -> None:

@@ -41,14 +41,17 @@ def wvsplitkrc_op(missed: Missed | None = None) -> Callable[..., Tensor]:
         for same, plan in session.plans.get(key, ()):
             if same(x, weight, _NO_BIAS if bias is None else bias):
                 return plan(x, weight, bias)
-        return otherwise(key, x, weight, bias, deterministic=wanted)
+        return otherwise(key, x, weight, bias, deterministic=deterministic)
 
     return wvsplitkrc
 
 
-def _first(key: tuple[Any, ...], x: Tensor, weight: Tensor, bias: Tensor | None, *, deterministic: bool) -> Tensor:
-    """The first call with such tensors."""
-    plan = make_plan(FAMILY, key, (x, weight, bias), check_linear, partial(_answer, x, deterministic))
+def _first(
+    key: tuple[Any, ...], x: Tensor, weight: Tensor, bias: Tensor | None, *, deterministic: bool | None
+) -> Tensor:
+    """The first call with such tensors; the key says what is wanted, whatever the process's setting has become meanwhile."""
+    _, _, wanted, *_ = key
+    plan = make_plan(FAMILY, key, (x, weight, bias), check_linear, partial(_answer, x, wanted))
     return plan(x, weight, bias)
 
 
