@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kgen.bench.contest import Answer, Contest
@@ -33,8 +34,9 @@ class Weight:
     quantised: Quantised4Bit
     arena: Tensor
 
+    @cached_property
     def args(self) -> tuple[Any, ...]:
-        """What bitsandbytes' ops take after the activations."""
+        """What bitsandbytes' ops take after the activations; made once, as a layer would."""
         q = self.quantised
         return (
             q.packed,
@@ -81,7 +83,7 @@ def code4_contest(
     act = torch.empty(shape.N, shape.K, dtype=kind, device=device).normal_(generator=generator)
     picked = library.kernel(kernel) if kernel else library.pick("gemm_4bit", shape, dtype)
     op = torch.ops.kgen.gemm_4bit
-    answers: dict[str, Answer] = {"kgen": lambda w: op(act, *w.args())}
+    answers: dict[str, Answer] = {"kgen": lambda w: op(act, *w.args)}
     if kernel:
         assert picked is not None
         answers["kgen"] = _direct(picked, shape, act, library.driver)
@@ -133,7 +135,7 @@ def _bitsandbytes(act: Tensor) -> dict[str, Answer]:
     import torch
 
     def auto(weight: Any) -> Tensor:
-        return torch.ops.bitsandbytes.gemm_4bit.default(act, *weight.args())
+        return torch.ops.bitsandbytes.gemm_4bit.default(act, *weight.args)
 
     out: dict[str, Answer] = {"bitsandbytes": auto}
     if act.is_cuda:
@@ -149,7 +151,7 @@ def _bitsandbytes(act: Tensor) -> dict[str, Answer]:
 
 
 def _path(function: Any, act: Tensor) -> Answer:
-    return lambda weight: function(act, *weight.args())
+    return lambda weight: function(act, *weight.args)
 
 
 def _direct(kernel: Kernel, shape: Code4Shape, act: Tensor, driver: Any) -> Answer:

@@ -160,10 +160,11 @@ def _fp8_contest(
     factor = 16.0  # normal values reach 5: 80 of at least 240
     small = [(w * factor).to(element) for w in weights]
     x = (act * factor).to(element)
-    scale = torch.full((), 1 / factor, dtype=torch.float32, device=act.device)
+    scale, x_scale = (torch.full((), 1 / factor, dtype=torch.float32, device=act.device) for _ in range(2))
+    op = torch.ops.kgen.wvsplitkq
     answers: dict[str, Answer] = {
-        "kgen": lambda w: torch.ops.kgen.wvsplitkq(x, w, scale, scale, None, act.dtype),
-        "torch scaled_mm": lambda w: scaled_linear_torch(x, w, scale, scale, None, act.dtype, fp8 is not None),
+        "kgen": lambda w: op(x, w, x_scale, scale, None, act.dtype),
+        "torch scaled_mm": lambda w: scaled_linear_torch(x, w, x_scale, scale, None, act.dtype, fp8 is not None),
         "torch linear": lambda w: linear(act, w),
     }
     return Contest(

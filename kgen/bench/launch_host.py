@@ -71,7 +71,8 @@ def measure_host(arch: str | None = None, calls: int = 2000, repeats: int = 9) -
     from kgen.ops import linear as op_module
     from kgen.ops.check import check_linear
     from kgen.runtime import session, standin
-    from kgen.runtime.hip import HipDriver
+    from kgen.runtime.arguments import ArgumentBuffer
+    from kgen.runtime.hip import HIP_END, HipDriver
     from kgen.runtime.library import Library
 
     target = arch or settings.ARCH.value or standin.targets()[0]
@@ -94,9 +95,10 @@ def measure_host(arch: str | None = None, calls: int = 2000, repeats: int = 9) -
         geometry = kernel.spec.launch(SHAPE, driver.device.cu)
         out = torch.empty(SHAPE.N, SHAPE.M, dtype=torch.bfloat16)
         sizes = (SHAPE.M, SHAPE.K, SHAPE.K, SHAPE.K, 0, geometry.grid[0])
-        values = (weight.data_ptr(), act.data_ptr(), 0, out.data_ptr(), *sizes)
+        values = (weight.data_ptr(), act.data_ptr(), 0, out.data_ptr())
         tensors = (weight, act, None, out)
-        launch, extra = kernel.bind(geometry), driver._buffers.of(kernel.layout).extra
+        launch, mine = kernel.bind(geometry, sizes), ArgumentBuffer(kernel.layout, sizes, HIP_END, lambda: None)
+        extra = mine.both[1]
         bare, function = hip.hipModuleLaunchKernel, kernel.function
         (gx, gy, gz), (bx, by, bz), lds = geometry.grid, geometry.block, geometry.lds_bytes
         plan = op_module._kernel_plan("wvsplitk", library, kernel, check_linear("wvsplitk", act, weight, None), act)

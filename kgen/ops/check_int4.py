@@ -39,6 +39,11 @@ class Int4Problem(LinearProblem):
         """Those of codes, scales and zero points."""
         return self.weight_stride, self.scale_stride, self.zero_stride
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """In the order of the kernels' arguments."""
+        return (*self.weight_strides, self.act_stride, self.bias_stride)
+
 
 def check_int4_linear(
     op: str,

@@ -17,10 +17,9 @@ from kgen.errors import MissingPieceError
 from kgen.ops.check import ALIGNMENT, DTYPES, LinearProblem, alignment_error
 from kgen.ops.check_int4 import Int4Problem, check_dequantize
 from kgen.ops.check_moe import Stack
-from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
+from kgen.ops.plan import BELOW, Plan, find_plan, make_plan, output_of, rough_key, table_answer
 from kgen.ops.reference import int4_linear_torch, int4_weight, linear_torch
 from kgen.ops.reference_moe import expanded
-from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
 from kgen.spec.dequantize_w4a16 import DequantizeW4A16Spec
@@ -36,22 +35,11 @@ Expand = Callable[[tuple[Tensor, Tensor, "Tensor | None"]], Tensor]
 
 def dequantize_w4a16(weight: Tensor, scales: Tensor, zeros: Tensor | None = None) -> Tensor:
     """(q - z) * scale, [M, K] of the scales' type; see `kgen.ops.check_int4.check_dequantize` for what it takes."""
-    key = (
-        FAMILY,
-        weight.shape,
-        weight.stride(),
-        scales.shape,
-        scales.stride(),
-        weight.dtype,
-        scales.dtype,
-        weight.get_device(),
-        scales.get_device(),
-        None if zeros is None else (zeros.shape, zeros.stride(), zeros.dtype, zeros.get_device()),
-        torch.is_grad_enabled(),
-    )
-    plan = session.plans.get(key)
+    tensors = (weight, scales, zeros)
+    key = (BELOW, FAMILY, *rough_key(tensors))
+    plan = find_plan(key, tensors)
     if plan is None:
-        plan = make_plan(FAMILY, key, (weight, scales, zeros), check_dequantize, partial(_answer, scales))
+        plan = make_plan(FAMILY, key, tensors, check_dequantize, partial(_answer, scales))
     return plan(weight, scales, zeros)
 
 
@@ -61,12 +49,12 @@ def _answer(scales: Tensor, library: Library, problem: LinearProblem) -> Plan:
 
     def kernel_plan(kernel: Kernel) -> Plan:
         write = _writer(library, kernel, shape, problem.weight_strides)
-        empty, out_shape, out_stride = empty_on(scales.device), problem.out_shape, contiguous(problem.out_shape)
+        new = output_of(problem, dtype, scales.device)
 
         def run(weight: Tensor, scales: Tensor, zeros: Tensor | None) -> Tensor:
             if weight.data_ptr() & _MASK:
                 raise alignment_error(FAMILY, weight=weight)
-            out = empty(out_shape, out_stride, dtype)
+            out = new()
             write(weight, scales, zeros, out)
             return out
 
@@ -79,15 +67,13 @@ def _answer(scales: Tensor, library: Library, problem: LinearProblem) -> Plan:
 
 
 def _writer(library: Library, kernel: Kernel, shape: GemmShape, strides: tuple[int, int, int]) -> Write:
-    driver = library.driver
-    sizes = (shape.M, shape.K, *strides)
-    launch = kernel.bind(kernel.spec.launch(shape, driver.device.cu))
-    stream, count = driver.stream, kernel.answered.add
+    launch = kernel.bind(kernel.spec.launch(shape, library.driver.device.cu), (shape.M, shape.K, *strides))
+    stream, count = library.driver.stream, kernel.answered.add
 
     def write(weight: Tensor, scales: Tensor, zeros: Tensor | None, out: Tensor) -> None:
         zeros_at = 0 if zeros is None else zeros.data_ptr()
-        values = (weight.data_ptr(), scales.data_ptr(), zeros_at, out.data_ptr(), *sizes)
-        launch(stream(), values, (weight, scales, zeros, out))
+        addresses = (weight.data_ptr(), scales.data_ptr(), zeros_at, out.data_ptr())
+        launch(stream(), addresses, (weight, scales, zeros, out))
         count()
 
     return write

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error
 from kgen.ops.check_4bit import Problem4Bit, check_4bit
-from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
+from kgen.ops.direct import Missed
+from kgen.ops.guard import ABSENT
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, output_of, table_answer
 from kgen.ops.quantise_4bit import Quantised4Bit, absmax_of, dequantise_4bit
 from kgen.ops.reference import linear_reference
 from kgen.runtime import session
@@ -26,44 +29,62 @@ from kgen.spec.codes4 import Code
 from kgen.spec.gemm_4bit import Gemm4BitSpec
 
 FAMILY = Gemm4BitSpec.family
+_NO_BIAS, _NO_8BIT, _NO_CODE, _NO_OFFSET = ABSENT[3:7]
 
 
-def gemm_4bit(
+def gemm_4bit_op(missed: Missed | None = None) -> Callable[..., Tensor]:
+    """The op's code; see `kgen.ops.check_4bit.check_4bit` for what it takes.
+
+    missed  of a key and the op's arguments: answers where no plan is kept; None: makes one
+    """
+    way, otherwise = (BELOW, _first) if missed is None else (DIRECT, missed)
+
+    def gemm_4bit(
+        A: Tensor,
+        B: Tensor,
+        shapeB: Sequence[int],
+        absmax: Tensor,
+        blocksize: int,
+        quant_type: str,
+        bias: Tensor | None = None,
+        absmax_8bit: Tensor | None = None,
+        absmax_code: Tensor | None = None,
+        absmax_offset: Tensor | None = None,
+    ) -> Tensor:
+        nested = absmax_8bit is not None, absmax_code is not None, absmax_offset is not None
+        key = (way, FAMILY, *shapeB, blocksize, quant_type, A.numel(), bias is None, nested, is_grad_enabled())
+        for same, plan in session.plans.get(key, ()):
+            if same(
+                A,
+                B,
+                absmax,
+                _NO_BIAS if bias is None else bias,
+                _NO_8BIT if absmax_8bit is None else absmax_8bit,
+                _NO_CODE if absmax_code is None else absmax_code,
+                _NO_OFFSET if absmax_offset is None else absmax_offset,
+            ):
+                return plan(A, B, absmax, bias, absmax_8bit, absmax_code, absmax_offset)
+        nested_tensors = (absmax_8bit, absmax_code, absmax_offset)
+        return otherwise(key, A, B, shapeB, absmax, blocksize, quant_type, bias, *nested_tensors)
+
+    return gemm_4bit
+
+
+def _first(
+    key: tuple[Any, ...],
     A: Tensor,
     B: Tensor,
     shapeB: Sequence[int],
     absmax: Tensor,
     blocksize: int,
     quant_type: str,
-    bias: Tensor | None = None,
-    absmax_8bit: Tensor | None = None,
-    absmax_code: Tensor | None = None,
-    absmax_offset: Tensor | None = None,
+    bias: Tensor | None,
+    *nested: Tensor | None,
 ) -> Tensor:
-    """The op below autograd. See `kgen.ops.check_4bit.check_4bit` for what it takes."""
-    key = (
-        FAMILY,
-        A.shape,
-        A.stride(),
-        A.dtype,
-        A.get_device(),
-        (B.shape, B.dtype, B.get_device()),
-        tuple(shapeB),
-        blocksize,
-        quant_type,
-        (absmax.shape, absmax.dtype, absmax.get_device()),
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
-        None if absmax_8bit is None else (absmax_8bit.shape, absmax_8bit.dtype, absmax_8bit.get_device()),
-        absmax_code is None,
-        absmax_offset is None,
-        torch.is_grad_enabled(),
-    )
-    plan = session.plans.get(key)
-    tensors = (A, B, absmax, bias, absmax_8bit, absmax_code, absmax_offset)
-    if plan is None:
-        check = partial(check_4bit, shape=tuple(shapeB), blocksize=blocksize, code=quant_type)
-        plan = make_plan(FAMILY, key, tensors, check, partial(_answer, A))
-    return plan(*tensors)
+    """The first call with such tensors."""
+    check = partial(check_4bit, shape=tuple(shapeB), blocksize=blocksize, code=quant_type)
+    tensors = (A, B, absmax, bias, *nested)
+    return make_plan(FAMILY, key, tensors, check, partial(_answer, A))(*tensors)
 
 
 def weight_of(
@@ -132,9 +153,8 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: Problem4Bit, A: Tens
     geometry = spec.launch(shape, driver.device.cu)
     shift = (problem.blocksize // spec.GROUP_SIZE).bit_length() - 1
     sizes = (shape.M, shape.K, shape.N, problem.act_stride, problem.bias_stride, geometry.grid[0])
-    launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
-    out_shape, out_stride, dtype, empty = problem.out_shape, contiguous(problem.out_shape), A.dtype, empty_on(A.device)
-    mask = ALIGNMENT - 1
+    launch, stream, count = kernel.bind(geometry, sizes), driver.stream, kernel.answered.add
+    new, mask = output_of(problem, A.dtype, A.device), ALIGNMENT - 1
 
     def run(
         A: Tensor,
@@ -148,13 +168,13 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: Problem4Bit, A: Tens
         codes_at, act_at = B.data_ptr(), A.data_ptr()
         if (codes_at | act_at) & mask:
             raise alignment_error(FAMILY, A=A, B=B)
-        out = empty(out_shape, out_stride, dtype)
+        out = new()
         if absmax_8bit is None or absmax_code is None or absmax_offset is None:
-            nested = (0, 0, 0)
+            first, table, offset = 0, 0, 0
         else:
-            nested = (absmax_8bit.data_ptr(), absmax_code.data_ptr(), absmax_offset.data_ptr())
+            first, table, offset = absmax_8bit.data_ptr(), absmax_code.data_ptr(), absmax_offset.data_ptr()
         bias_at = 0 if bias is None else bias.data_ptr()
-        values = (codes_at, absmax.data_ptr(), *nested, shift, act_at, bias_at, out.data_ptr(), *sizes)
+        values = (codes_at, absmax.data_ptr(), first, table, offset, shift, act_at, bias_at, out.data_ptr())
         launch(stream(), values, (B, absmax, absmax_8bit, absmax_code, absmax_offset, A, bias, out))
         count()
         return out

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +16,8 @@ from kgen.ops.check import ALIGNMENT, DTYPES, LinearProblem, alignment_error
 from kgen.ops.check_moe import LayerProblem, MoeProblem, check_down, check_layer, check_up
 from kgen.ops.linear import linear_op
 from kgen.ops.moe_route import route
-from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
+from kgen.ops.plan import BELOW, Plan, contiguous, empty_on, find_plan, make_plan, output_of, rough_key, table_answer
 from kgen.ops.reference_moe import moe_down_reference, moe_up_reference
-from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
@@ -45,8 +43,8 @@ def moe_wvsplitk_int4(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_up` for what it takes. Slots that no block of an expert holds are not written."""
     tensors = (x, weight, scales, zeros, expert_ids, sorted_ids, padded_slots)
-    key = (UP, block_size, top_k, silu, *parts(tensors), torch.is_grad_enabled())
-    plan = session.plans.get(key)
+    key = (BELOW, UP, block_size, top_k, silu, *rough_key(tensors))
+    plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_up, block_size=block_size, top_k=top_k, silu=silu)
         reference = partial(moe_up_reference, block_size=block_size, top_k=top_k, silu=silu)
@@ -66,8 +64,8 @@ def moe_down_reduce(
 ) -> Tensor:
     """The op below autograd; see `kgen.ops.check_moe.check_down` for what it takes."""
     tensors = (x, weight, scales, zeros, topk_ids, topk_weights)
-    key = (DOWN, fuse_silu, *parts(tensors), torch.is_grad_enabled())
-    plan = session.plans.get(key)
+    key = (BELOW, DOWN, fuse_silu, *rough_key(tensors))
+    plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_down, fuse_silu=fuse_silu)
         reference = partial(moe_down_reference, fuse_silu=fuse_silu)
@@ -90,17 +88,12 @@ def moe_decode_int4(
 ) -> Tensor:
     """The op below autograd: a layer in three launches; see `kgen.ops.check_moe.check_layer` for what it takes."""
     tensors = (x, router, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (LAYER, top_k, renormalize, *parts(tensors), torch.is_grad_enabled())
-    plan = session.plans.get(key)
+    key = (BELOW, LAYER, top_k, renormalize, *rough_key(tensors))
+    plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_layer, top_k=top_k)
         plan = make_plan(LAYER, key, tensors, check, partial(layer_answer, x, top_k, renormalize))
     return plan(*tensors)
-
-
-def parts(tensors: tuple[Tensor | None, ...]) -> list[Any]:
-    """What of tensors a plan depends on."""
-    return [None if t is None else (t.shape, t.stride(), t.dtype, t.get_device()) for t in tensors]
 
 
 # ---- answers of the tables
@@ -119,8 +112,10 @@ def expert_answer(
     if problem.moe.blocks == 0 or problem.moe.tokens == 0:
         return lambda x, *others: x.new_empty(problem.out_shape)
 
+    dtype = x.dtype  # a plan keeps no tensor alive
+
     def by_torch(*tensors: Tensor | None) -> Tensor:
-        return reference(*tensors, dtype=torch.float32).to(x.dtype)
+        return reference(*tensors, dtype=torch.float32).to(dtype)
 
     def by_kernel(kernel: Kernel) -> Plan:
         _require_rows(kernel, problem)
@@ -152,17 +147,16 @@ def _kernel_plan(
     driver = library.driver
     geometry = kernel.spec.launch(problem.moe, driver.device.cu)
     sizes = (*problem.sizes, *counts_of(problem.moe, geometry.grid[0]))
-    launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
-    out_shape, out_stride, dtype = problem.out_shape, contiguous(problem.out_shape), x.dtype
-    empty, mask = empty_on(x.device), ALIGNMENT - 1
+    launch, stream, count = kernel.bind(geometry, sizes), driver.stream, kernel.answered.add
+    new, mask = output_of(problem, x.dtype, x.device), ALIGNMENT - 1
 
     def run(x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor | None, *lists: Tensor | None) -> Tensor:
         given = (weight, scales, zeros, x, *lists)
         at = _addresses(given)
         if (at[0] | at[3]) & mask:
             raise alignment_error(family, x=x, weight=weight)
-        out = empty(out_shape, out_stride, dtype)
-        launch(stream(), (*at, out.data_ptr(), *sizes), (*given, out))
+        out = new()
+        launch(stream(), (*at, out.data_ptr()), (*given, out))
         count()
         return out
 
@@ -227,7 +221,7 @@ def _ranked_plan(
 ) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     shape, driver = problem.moe, library.driver
     sizes = (*problem.sizes, shape.slots, shape.top_k, shape.experts, int(renormalize))
-    launch = kernel.bind(kernel.spec.launch(shape, driver.device.cu))
+    launch = kernel.bind(kernel.spec.launch(shape, driver.device.cu), sizes)
     stream, count, empty, mask = driver.stream, kernel.answered.add, empty_on(x.device), ALIGNMENT - 1
     chosen, dtype = (shape.tokens, shape.top_k), x.dtype
 
@@ -242,7 +236,7 @@ def _ranked_plan(
         weights = empty(chosen, (shape.top_k, 1), torch.float32)
         out = empty(problem.out_shape, contiguous(problem.out_shape), dtype)
         made = (ids, weights, out)
-        launch(stream(), (*at, *_addresses(made), *sizes), (*given, *made))
+        launch(stream(), (*at, *_addresses(made)), (*given, *made))
         count()
         return out, ids, weights
 

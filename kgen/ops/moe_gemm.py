@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from kgen.ops.check_moe import check_gemm
-from kgen.ops.moe import expert_answer, parts
-from kgen.ops.plan import make_plan
+from kgen.ops.moe import expert_answer
+from kgen.ops.plan import BELOW, find_plan, make_plan, rough_key
 from kgen.ops.reference_moe import moe_gemm_reference
-from kgen.runtime import session
 from kgen.spec.moe_gemm_w4a16 import MoeGemmW4A16Spec
 from kgen.spec.problem import MoeShape
 
@@ -37,8 +35,8 @@ def moe_gemm_w4a16(
     Slots that no block holds are not written, nor those of absent experts without topk_weights.
     """
     tensors = (x, weight, scales, zeros, expert_ids, sorted_ids, padded_slots, topk_weights)
-    key = (GEMM, block_size, top_k, silu, *parts(tensors), torch.is_grad_enabled())
-    plan = session.plans.get(key)
+    key = (BELOW, GEMM, block_size, top_k, silu, *rough_key(tensors))
+    plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_gemm, block_size=block_size, top_k=top_k, silu=silu)
         reference = partial(moe_gemm_reference, block_size=block_size, top_k=top_k, silu=silu)

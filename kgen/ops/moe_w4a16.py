@@ -17,12 +17,11 @@ from kgen.ops.check import DTYPES, LinearProblem
 from kgen.ops.check_moe import LayerProblem, check_experts, check_layer
 from kgen.ops.dequantize_w4a16 import stack_expander
 from kgen.ops.linear import linear_op
-from kgen.ops.moe import layer_answer, moe_down_reduce, moe_wvsplitk_int4, parts
+from kgen.ops.moe import layer_answer, moe_down_reduce, moe_wvsplitk_int4
 from kgen.ops.moe_gemm import moe_gemm_w4a16
 from kgen.ops.moe_route import align, route
-from kgen.ops.plan import Plan, make_plan, torch_answer
+from kgen.ops.plan import BELOW, Plan, find_plan, make_plan, rough_key, torch_answer
 from kgen.ops.reference_moe import grouped_experts
-from kgen.runtime import session
 from kgen.runtime.library import Library
 from kgen.spec.problem import W4Shape
 from kgen.spec.route import ROUTES, MoeRoute
@@ -49,8 +48,8 @@ def moe_w4a16(
 ) -> Tensor:
     """The op below autograd: router, experts and their weighted sum; see `kgen.ops.check_moe.check_layer` for what it takes."""
     tensors = (x, router, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (LAYER, top_k, renormalize, *parts(tensors), torch.is_grad_enabled())
-    plan = session.plans.get(key)
+    key = (BELOW, LAYER, top_k, renormalize, *rough_key(tensors))
+    plan = find_plan(key, tensors)
     if plan is None:
         check = partial(check_layer, top_k=top_k)
         plan = make_plan(LAYER, key, tensors, check, partial(_layer, x, top_k, renormalize))
@@ -70,8 +69,8 @@ def moe_experts_w4a16(
 ) -> Tensor:
     """The op below autograd: the same behind a router of one's own; see `kgen.ops.check_moe.check_experts` for what it takes."""
     tensors = (x, topk_ids, topk_weights, w13, w13_scales, w13_zeros, w2, w2_scales, w2_zeros)
-    key = (EXPERTS, *parts(tensors), torch.is_grad_enabled())
-    plan = session.plans.get(key)
+    key = (BELOW, EXPERTS, *rough_key(tensors))
+    plan = find_plan(key, tensors)
     if plan is None:
         plan = make_plan(EXPERTS, key, tensors, check_experts, partial(_listed, x))
     return plan(*tensors)

@@ -1,23 +1,33 @@
-"""What the ops' plans share: a plan is made at the first call with a key, kept, and called with the op's tensors ever after.
+"""What the ops' plans share: a plan is made at the first call with tensors of a kind, kept, and called with such tensors ever after.
 
-The keys stay with the ops: a function between an op and its plan would be paid at every launch.
+Plans are kept under a rough key, which is cheap to make: sizes, which optional tensors there are, the op's other arguments. What the key leaves open
+is compared by a guard, one call into torch for all tensors: their types, devices, shapes and strides, and whether they want gradients. Most keys have
+one plan; a handful of plans may share one.
+
+The look-up stays with the linear ops: a function between an op and its plan would be paid at every launch. Ops of many tensors use `find_plan`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALL_DTYPES, LinearProblem
+from kgen.ops.guard import filled, guard, knows_dispatch
 from kgen.ops.reference import linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
 
-PLANS_LIMIT = 1 << 14  # prompts of every length would fill memory otherwise
+KEYS_LIMIT = 1 << 14  # prompts of every length would fill memory otherwise
+PLANS_PER_KEY = 8  # they differ in strides, types or devices alone; the newest comes first
+
+# What keys begin with: plans for calls that torch's dispatcher hands on, and for those that leave it out.
+BELOW, DIRECT = False, True
 
 Plan = Callable[..., Tensor]
 """Of the op's tensors, x and weight first."""
@@ -25,13 +35,15 @@ Plan = Callable[..., Tensor]
 
 def make_plan(
     family: str,
-    key: Any,
+    key: tuple[Any, ...],
     tensors: tuple[Tensor | None, ...],
     check: Callable[..., LinearProblem],
     answer: Callable[[Library, LinearProblem], Plan],
 ) -> Plan:
-    """Check the tensors, find their library, ask for an answer; what comes out is good for every call with this key.
+    """Check the tensors, find their library, ask for an answer; what comes out is good for every call with this key whose tensors the guard passes.
 
+    key     BELOW and the rest; says which of the tensors are None, and whether gradients are enabled: a guard made while they are not lets tensors
+            pass that want one
     check   of (family, *tensors); raises OpError
     answer  the table's answer as a plan, see `table_answer`
     """
@@ -41,12 +53,36 @@ def make_plan(
     assert x is not None
     library = session.library_on(x.device.type, x.get_device())
     plan = library.driver.guarded(answer(library, problem))
-    if torch.is_grad_enabled():
-        plan = _checking_gradients(family, plan, check)
-    if len(plans) >= PLANS_LIMIT:
+    if len(plans) >= KEYS_LIMIT:
         plans.clear()
-    plans[key] = plan
+    kept, keys = (guard(tensors), plan), [key]
+    if _plain(tensors) and knows_dispatch(tensors):
+        keys.append((DIRECT, *key[1:]))
+    for each in keys:
+        plans[each] = [kept, *plans.get(each, ())][:PLANS_PER_KEY]  # a new list: other threads may be in the old one
     return plan
+
+
+def _plain(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether no tensor is of a class that may want to see the op: torch's dispatcher asks it."""
+    return all(tensor is None or type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
+
+
+def rough_key(tensors: tuple[Tensor | None, ...]) -> tuple[Any, ...]:
+    """What of an op's tensors belongs to the key of its plans."""
+    x, weight = tensors[0], tensors[1]
+    assert x is not None
+    assert weight is not None
+    return (x.numel(), weight.numel(), tuple(tensor is None for tensor in tensors), is_grad_enabled())
+
+
+def find_plan(key: tuple[Any, ...], tensors: tuple[Tensor | None, ...]) -> Plan | None:
+    """The plan that was made for such tensors under a key; None at the first call."""
+    there = filled(tensors)
+    for same, plan in session.plans.get(key, ()):
+        if same(*there):
+            return plan
+    return None
 
 
 def table_answer(
@@ -77,15 +113,10 @@ def torch_answer(family: str, library: Library, reference: Callable[..., Tensor]
     return run
 
 
-def _checking_gradients(family: str, plan: Plan, check: Callable[..., LinearProblem]) -> Plan:
-    """A plan for calls with gradients enabled: whether a tensor wants one can differ between two calls with one key."""
-
-    def run(*tensors: Tensor | None) -> Tensor:
-        if any(tensor is not None and tensor.requires_grad for tensor in tensors):
-            check(family, *tensors)
-        return plan(*tensors)
-
-    return run
+def output_of(problem: LinearProblem, dtype: torch.dtype, device: torch.device) -> Callable[[], Tensor]:
+    """A call that allocates a problem's output."""
+    shape = problem.out_shape
+    return partial(empty_on(device), shape, contiguous(shape), dtype)
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ differentiable: tensors that want gradients are refused by the check. torch call
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,17 +16,34 @@ from kgen.ops.check import LinearProblem, check_linear, check_scaled_linear
 from kgen.ops.check_4bit import check_4bit
 from kgen.ops.check_int4 import check_dequantize, check_int4_linear, check_w4a16
 from kgen.ops.dequantize_w4a16 import dequantize_w4a16
-from kgen.ops.gemm_4bit import gemm_4bit
-from kgen.ops.gemm_w4a16 import gemm_w4a16
+from kgen.ops.direct import Maker, call_directly
+from kgen.ops.gemm_4bit import gemm_4bit_op
+from kgen.ops.gemm_w4a16 import gemm_w4a16_op
 from kgen.ops.linear import linear_op
-from kgen.ops.w4a16_linear import w4a16_linear
-from kgen.ops.wvsplitk_int4 import wvsplitk_int4
-from kgen.ops.wvsplitkq import OUT, wvsplitkq
-from kgen.ops.wvsplitkrc import wvsplitkrc
+from kgen.ops.w4a16_linear import w4a16_linear_op
+from kgen.ops.wvsplitk_int4 import wvsplitk_int4_op
+from kgen.ops.wvsplitkq import OUT, wvsplitkq_op
+from kgen.ops.wvsplitkrc import wvsplitkrc_op
 
 LINEAR = ("wvsplitk", "llmm1")  # families with the signature of torch's linear
 
 _library = torch.library.Library("kgen", "DEF")
+
+
+def _register(schema: str, code: Callable[..., Tensor], fake: Callable[..., Tensor]) -> str:
+    """An op by its schema: its code for both kinds of device, and its fake. Answers its name."""
+    name = schema.split("(")[0]
+    _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    for key in ("CPU", "CUDA"):
+        _library.impl(name, code, key)
+    _library.impl(name, torch.library.fallthrough_kernel, "Autograd")  # nothing to record, so nothing to pay for
+    torch.library.register_fake(f"kgen::{name}", fake, lib=_library)
+    return name
+
+
+def _define(schema: str, maker: Maker, fake: Callable[..., Tensor]) -> None:
+    """The same, with the short way there."""
+    call_directly(_register(schema, maker(None), fake), maker)
 
 
 def _linear_fake(family: str) -> Callable[..., Tensor]:
@@ -39,13 +57,11 @@ def _linear_fake(family: str) -> Callable[..., Tensor]:
 
 
 for _family in LINEAR:
-    _library.define(
-        f"{_family}(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,)
+    _define(
+        f"{_family}(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor",
+        partial(linear_op, _family),
+        _linear_fake(_family),
     )
-    for _key in ("CPU", "CUDA"):
-        _library.impl(_family, linear_op(_family), _key)
-    _library.impl(_family, torch.library.fallthrough_kernel, "Autograd")  # nothing to record, so nothing to pay for
-    torch.library.register_fake(f"kgen::{_family}", _linear_fake(_family), lib=_library)
 
 
 def _wvsplitkrc_fake(
@@ -54,14 +70,11 @@ def _wvsplitkrc_fake(
     return _linear_fake("wvsplitkrc")(x, weight, bias)
 
 
-_library.define(
+_define(
     "wvsplitkrc(Tensor x, Tensor weight, Tensor? bias=None, *, bool? deterministic=None) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
+    wvsplitkrc_op,
+    _wvsplitkrc_fake,
 )
-for _key in ("CPU", "CUDA"):
-    _library.impl("wvsplitkrc", wvsplitkrc, _key)
-_library.impl("wvsplitkrc", torch.library.fallthrough_kernel, "Autograd")
-torch.library.register_fake("kgen::wvsplitkrc", _wvsplitkrc_fake, lib=_library)
 
 
 def _wvsplitkq_fake(
@@ -78,15 +91,12 @@ def _wvsplitkq_fake(
     )
 
 
-_library.define(
+_define(
     "wvsplitkq(Tensor x, Tensor weight, Tensor x_scale, Tensor weight_scale, Tensor? bias=None, "
     "ScalarType? out_dtype=None) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
+    wvsplitkq_op,
+    _wvsplitkq_fake,
 )
-for _key in ("CPU", "CUDA"):
-    _library.impl("wvsplitkq", wvsplitkq, _key)
-_library.impl("wvsplitkq", torch.library.fallthrough_kernel, "Autograd")
-torch.library.register_fake("kgen::wvsplitkq", _wvsplitkq_fake, lib=_library)
 
 
 def _gemm_4bit_fake(
@@ -106,21 +116,18 @@ def _gemm_4bit_fake(
     return A.new_empty(problem.out_shape)
 
 
-_library.define(
+_define(
     "gemm_4bit(Tensor A, Tensor B, int[] shapeB, Tensor absmax, int blocksize, str quant_type, Tensor? bias=None, "
     "Tensor? absmax_8bit=None, Tensor? absmax_code=None, Tensor? absmax_offset=None) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
+    gemm_4bit_op,
+    _gemm_4bit_fake,
 )
-for _key in ("CPU", "CUDA"):
-    _library.impl("gemm_4bit", gemm_4bit, _key)
-_library.impl("gemm_4bit", torch.library.fallthrough_kernel, "Autograd")
-torch.library.register_fake("kgen::gemm_4bit", _gemm_4bit_fake, lib=_library)
 
 
-_INT4_OPS: dict[str, tuple[Callable[..., Tensor], Callable[..., LinearProblem]]] = {
-    "wvsplitk_int4": (wvsplitk_int4, check_int4_linear),
-    "gemm_w4a16": (gemm_w4a16, check_w4a16),
-    "w4a16_linear": (w4a16_linear, check_w4a16),
+_INT4_OPS: dict[str, tuple[Maker, Callable[..., LinearProblem]]] = {
+    "wvsplitk_int4": (wvsplitk_int4_op, check_int4_linear),
+    "gemm_w4a16": (gemm_w4a16_op, check_w4a16),
+    "w4a16_linear": (w4a16_linear_op, check_w4a16),
 }
 
 
@@ -135,15 +142,12 @@ def _int4_fake(op: str, check: Callable[..., LinearProblem]) -> Callable[..., Te
     return fake
 
 
-for _op, (_code, _check) in _INT4_OPS.items():
-    _library.define(
+for _op, (_maker, _check) in _INT4_OPS.items():
+    _define(
         f"{_op}(Tensor x, Tensor weight, Tensor scales, Tensor? zeros=None, Tensor? bias=None) -> Tensor",
-        tags=(torch.Tag.pt2_compliant_tag,),
+        _maker,
+        _int4_fake(_op, _check),
     )
-    for _key in ("CPU", "CUDA"):
-        _library.impl(_op, _code, _key)
-    _library.impl(_op, torch.library.fallthrough_kernel, "Autograd")
-    torch.library.register_fake(f"kgen::{_op}", _int4_fake(_op, _check), lib=_library)
 
 
 def _dequantize_fake(weight: Tensor, scales: Tensor, zeros: Tensor | None = None) -> Tensor:
@@ -151,10 +155,6 @@ def _dequantize_fake(weight: Tensor, scales: Tensor, zeros: Tensor | None = None
     return scales.new_empty(problem.out_shape)
 
 
-_library.define(
-    "dequantize_w4a16(Tensor weight, Tensor scales, Tensor? zeros=None) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,)
+_register(
+    "dequantize_w4a16(Tensor weight, Tensor scales, Tensor? zeros=None) -> Tensor", dequantize_w4a16, _dequantize_fake
 )
-for _key in ("CPU", "CUDA"):
-    _library.impl("dequantize_w4a16", dequantize_w4a16, _key)
-_library.impl("dequantize_w4a16", torch.library.fallthrough_kernel, "Autograd")
-torch.library.register_fake("kgen::dequantize_w4a16", _dequantize_fake, lib=_library)

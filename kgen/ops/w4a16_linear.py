@@ -5,6 +5,8 @@ The op's own table names the family that answers, wvsplitk_int4 for a few rows o
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from kgen.ops.check import DTYPES, LinearProblem
@@ -33,4 +35,4 @@ def _answer(x: Tensor, library: Library, problem: LinearProblem) -> Plan:
     return _ANSWERS[family](x, library, problem)
 
 
-w4a16_linear = int4_op(OP, check_w4a16, _answer)
+w4a16_linear_op = partial(int4_op, OP, check_w4a16, _answer)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 
 from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error, check_fp8, check_scaled_linear
-from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
+from kgen.ops.direct import Missed
+from kgen.ops.guard import ABSENT
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, output_of, table_answer
 from kgen.ops.reference import scaled_linear_torch
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
@@ -17,41 +21,48 @@ from kgen.spec.arch import arch_facts
 from kgen.spec.wvsplitkq import WvSplitKQSpec
 
 FAMILY = WvSplitKQSpec.family
+_NO_BIAS = ABSENT[4]
 OUT = torch.bfloat16  # the output's type where the caller names none
 
 
-def wvsplitkq(
+def wvsplitkq_op(missed: Missed | None = None) -> Callable[..., Tensor]:
+    """The op's code; see `kgen.ops.check.check_scaled_linear` for what it takes. out_dtype None is bf16.
+
+    missed  of a key and the op's arguments: answers where no plan is kept; None: makes one
+    """
+    way, otherwise = (BELOW, _first) if missed is None else (DIRECT, missed)
+
+    def wvsplitkq(
+        x: Tensor,
+        weight: Tensor,
+        x_scale: Tensor,
+        weight_scale: Tensor,
+        bias: Tensor | None = None,
+        out_dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        key = (way, FAMILY, out_dtype, x.numel(), weight.numel(), bias is None, is_grad_enabled())
+        for same, plan in session.plans.get(key, ()):
+            if same(x, weight, x_scale, weight_scale, _NO_BIAS if bias is None else bias):
+                return plan(x, weight, x_scale, weight_scale, bias)
+        return otherwise(key, x, weight, x_scale, weight_scale, bias, out_dtype)
+
+    return wvsplitkq
+
+
+def _first(
+    key: tuple[Any, ...],
     x: Tensor,
     weight: Tensor,
     x_scale: Tensor,
     weight_scale: Tensor,
-    bias: Tensor | None = None,
-    out_dtype: torch.dtype | None = None,
+    bias: Tensor | None,
+    out_dtype: torch.dtype | None,
 ) -> Tensor:
-    """The op below autograd. See `kgen.ops.check.check_scaled_linear` for what it takes; out_dtype None is bf16."""
-    key = (
-        FAMILY,
-        x.shape,
-        x.stride(),
-        weight.shape,
-        weight.stride(),
-        x.dtype,
-        weight.dtype,
-        out_dtype,
-        x.get_device(),
-        weight.get_device(),
-        (x_scale.shape, x_scale.dtype, x_scale.get_device()),
-        (weight_scale.shape, weight_scale.dtype, weight_scale.get_device()),
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
-        torch.is_grad_enabled(),
-    )
-    plan = session.plans.get(key)
-    if plan is None:
-        out_type = out_dtype or OUT
-        check = partial(check_scaled_linear, out_dtype=out_type)
-        tensors = (x, weight, x_scale, weight_scale, bias)
-        plan = make_plan(FAMILY, key, tensors, check, partial(_answer, x, out_type))
-    return plan(x, weight, x_scale, weight_scale, bias)
+    """The first call with such tensors."""
+    out_type = out_dtype or OUT
+    check = partial(check_scaled_linear, out_dtype=out_type)
+    tensors = (x, weight, x_scale, weight_scale, bias)
+    return make_plan(FAMILY, key, tensors, check, partial(_answer, x, out_type))(*tensors)
 
 
 def _answer(x: Tensor, out_dtype: torch.dtype, library: Library, problem: LinearProblem) -> Plan:
@@ -71,18 +82,17 @@ def _kernel_plan(
     shape, driver = problem.shape, library.driver
     geometry = kernel.spec.launch(shape, driver.device.cu)
     sizes = (shape.M, shape.K, problem.weight_stride, problem.act_stride, problem.bias_stride, geometry.grid[0])
-    launch, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
-    out_shape, out_stride, empty = problem.out_shape, contiguous(problem.out_shape), empty_on(device)
-    mask = ALIGNMENT - 1
+    launch, stream, count = kernel.bind(geometry, sizes), driver.stream, kernel.answered.add
+    new, mask = output_of(problem, out_dtype, device), ALIGNMENT - 1
 
     def run(x: Tensor, weight: Tensor, x_scale: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
         weight_at, x_at = weight.data_ptr(), x.data_ptr()
         if (weight_at | x_at) & mask:
             raise alignment_error(FAMILY, x=x, weight=weight)
-        out = empty(out_shape, out_stride, out_dtype)
+        out = new()
         bias_at = 0 if bias is None else bias.data_ptr()
-        values = (weight_at, x_at, bias_at, out.data_ptr(), weight_scale.data_ptr(), x_scale.data_ptr(), *sizes)
-        launch(stream(), values, (weight, x, bias, out, weight_scale, x_scale))
+        addresses = (weight_at, x_at, bias_at, out.data_ptr(), weight_scale.data_ptr(), x_scale.data_ptr())
+        launch(stream(), addresses, (weight, x, bias, out, weight_scale, x_scale))
         count()
         return out
 

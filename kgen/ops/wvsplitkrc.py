@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, is_grad_enabled
 
 from kgen import settings
 from kgen.errors import MissingPieceError
-from kgen.ops.check import ALIGNMENT, LinearProblem, alignment_error, check_linear
-from kgen.ops.plan import Plan, contiguous, empty_on, make_plan, table_answer
+from kgen.ops.check import LinearProblem, check_linear
+from kgen.ops.direct import Missed
+from kgen.ops.guard import ABSENT
+from kgen.ops.linear import linear_plan
+from kgen.ops.plan import BELOW, DIRECT, Plan, make_plan, table_answer
 from kgen.runtime import session
 from kgen.runtime.launch import Kernel
 from kgen.runtime.library import Library
-from kgen.runtime.workspace import Slot, pool_of
+from kgen.runtime.workspace import pool_of
 from kgen.spec.wvsplitkrc import WvSplitKrcSpec
 
 FAMILY = WvSplitKrcSpec.family
+_NO_BIAS = ABSENT[2]
 
 
-def wvsplitkrc(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, deterministic: bool | None = None) -> Tensor:
-    """The op below autograd. See `kgen.ops.check.check_linear` for what it takes.
+def wvsplitkrc_op(missed: Missed | None = None) -> Callable[..., Tensor]:
+    """The op's code; see `kgen.ops.check.check_linear` for what it takes.
 
     deterministic  the same bits on every run, or sums in the order of arrival; None: `kgen.settings.deterministic()`
+    missed         of a key and the op's arguments: answers where no plan is kept; None: makes one
     """
-    wanted = settings.deterministic() if deterministic is None else deterministic
-    key = (
-        FAMILY,
-        wanted,
-        x.shape,
-        x.stride(),
-        weight.shape,
-        weight.stride(),
-        x.dtype,
-        weight.dtype,
-        x.get_device(),
-        weight.get_device(),
-        None if bias is None else (bias.shape, bias.stride(), bias.dtype, bias.get_device()),
-        torch.is_grad_enabled(),
-    )
-    plan = session.plans.get(key)
-    if plan is None:
-        plan = make_plan(FAMILY, key, (x, weight, bias), check_linear, partial(_answer, x, wanted))
+    way, otherwise = (BELOW, _first) if missed is None else (DIRECT, missed)
+
+    def wvsplitkrc(
+        x: Tensor, weight: Tensor, bias: Tensor | None = None, *, deterministic: bool | None = None
+    ) -> Tensor:
+        wanted = settings.deterministic() if deterministic is None else deterministic
+        key = (way, FAMILY, wanted, x.numel(), weight.numel(), bias is None, is_grad_enabled())
+        for same, plan in session.plans.get(key, ()):
+            if same(x, weight, _NO_BIAS if bias is None else bias):
+                return plan(x, weight, bias)
+        return otherwise(key, x, weight, bias, deterministic=deterministic)
+
+    return wvsplitkrc
+
+
+def _first(
+    key: tuple[Any, ...], x: Tensor, weight: Tensor, bias: Tensor | None, *, deterministic: bool | None
+) -> Tensor:
+    """The first call with such tensors; the key says what is wanted, whatever the process's setting has become meanwhile."""
+    _, _, wanted, *_ = key
+    plan = make_plan(FAMILY, key, (x, weight, bias), check_linear, partial(_answer, x, wanted))
     return plan(x, weight, bias)
 
 
@@ -77,25 +86,5 @@ def _kernel_plan(library: Library, kernel: Kernel, problem: LinearProblem, x: Te
     geometry = spec.launch(shape, driver.device.cu)
     strides = (problem.weight_stride, problem.act_stride, problem.bias_stride)
     sizes = (shape.M, shape.K, *strides, shape.N, spec.shards(shape), geometry.grid[0])
-    bound, stream, count = kernel.bind(geometry), driver.stream, kernel.answered.add
-    borrow = pool_of(driver, spec.DETERMINISTIC).launch
-    out_shape, out_stride, dtype = problem.out_shape, contiguous(problem.out_shape), x.dtype
-    empty = empty_on(x.device)
-    mask = ALIGNMENT - 1
-
-    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        weight_at, x_at = weight.data_ptr(), x.data_ptr()
-        if (weight_at | x_at) & mask:
-            raise alignment_error(FAMILY, x=x, weight=weight)
-        out = empty(out_shape, out_stride, dtype)
-        bias_at, out_at, now = 0 if bias is None else bias.data_ptr(), out.data_ptr(), stream()
-
-        def launch(slot: Slot) -> None:
-            values = (weight_at, x_at, bias_at, out_at, slot.partial_at, slot.counter_at, *sizes)
-            bound(now, values, (weight, x, bias, out, slot.partial, slot.counter))
-
-        borrow(now, launch)
-        count()
-        return out
-
-    return run
+    launch = pool_of(driver, spec.DETERMINISTIC).lend(kernel.bind(geometry, sizes))
+    return linear_plan(FAMILY, kernel, launch, problem, x)

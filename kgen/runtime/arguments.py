@@ -1,7 +1,8 @@
 """Kernel arguments as bytes: the layout that a spec states, packed in one go into a buffer that each thread keeps.
 
-Both HIP and CUDA copy the argument buffer before the launch call returns, so one buffer per thread and layout is enough, whatever
-the number of kernels and streams; two threads never share one.
+Both HIP and CUDA copy the argument buffer before the launch call returns, so one buffer per thread and launch is enough, whatever the number of
+streams; two threads never share one. Addresses differ from call to call and come first in every kernel's arguments; sizes and strides come last,
+are the same at every call of a launch, and stay in the buffer.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class ArgumentLayout:
         self.size = self.struct.size
         self.pointers = tuple((arg.name, not arg.type.startswith("const ")) for arg in args if arg.type.endswith("*"))
 
+    def first(self, count: int) -> struct.Struct:
+        """Packs the first `count` values and leaves the bytes of the others alone."""
+        return struct.Struct(_format(self.args[:count]))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ArgumentLayout) and self.args == other.args
 
@@ -50,36 +55,20 @@ def _format(args: Sequence[Arg]) -> str:
 
 
 class ArgumentBuffer(threading.local):
-    """This thread's argument buffer for one layout, and the `extra` list that hands it to hipModuleLaunchKernel and cuLaunchKernel.
+    """This thread's argument buffer for one launch, and the `extra` list that hands it to hipModuleLaunchKernel and cuLaunchKernel.
 
-    data   the buffer, to be packed into
-    extra  address of {BUFFER_POINTER, &data, BUFFER_SIZE, &size, end}
-
-    `enter` runs once in every thread that launches, before its first launch.
+    layout  of the kernel's arguments
+    last    values of the last arguments, which every launch has in common: packed here, once
+    end     what ends the `extra` list: HIP_LAUNCH_PARAM_END or CU_LAUNCH_PARAM_END
+    enter   runs once in every thread that launches, before its first launch
+    both    the buffer, to be packed into, and the address of {BUFFER_POINTER, &buffer, BUFFER_SIZE, &size, end}; one attribute, since
+            looking up one that differs from thread to thread takes its time
     """
 
-    def __init__(self, size: int, end: int, enter: Callable[[], None]):
-        self.data = ctypes.create_string_buffer(size)
-        self._size = ctypes.c_size_t(size)
-        self._extra = (ctypes.c_void_p * 5)(
-            _POINTER, ctypes.addressof(self.data), _SIZE, ctypes.addressof(self._size), end
-        )
-        self.extra = ctypes.addressof(self._extra)
+    def __init__(self, layout: ArgumentLayout, last: Sequence[int], end: int, enter: Callable[[], None]):
+        data = ctypes.create_string_buffer(layout.size)
+        layout.struct.pack_into(data, 0, *[0] * (len(layout.args) - len(last)), *last)
+        self._size = ctypes.c_size_t(layout.size)
+        self._extra = (ctypes.c_void_p * 5)(_POINTER, ctypes.addressof(data), _SIZE, ctypes.addressof(self._size), end)
+        self.both = data, ctypes.addressof(self._extra)
         enter()
-
-
-class ArgumentBuffers:
-    """The buffers of one driver: one per argument size and thread, shared by all kernels, since a launch copies them.
-
-    end    what ends the `extra` list: HIP_LAUNCH_PARAM_END or CU_LAUNCH_PARAM_END
-    enter  runs once per thread and size before the first launch there
-    """
-
-    def __init__(self, end: int, enter: Callable[[], None]):
-        self._end, self._enter = end, enter
-        self._by_size: dict[int, ArgumentBuffer] = {}
-
-    def of(self, layout: ArgumentLayout) -> ArgumentBuffer:
-        """The buffer for a layout; its attributes differ from thread to thread."""
-        found = self._by_size.get(layout.size)
-        return found or self._by_size.setdefault(layout.size, ArgumentBuffer(layout.size, self._end, self._enter))

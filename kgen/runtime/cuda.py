@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from kgen.errors import CodeObjectError, LaunchError, MissingPieceError
-from kgen.runtime.arguments import ArgumentBuffers, ArgumentLayout
+from kgen.runtime.arguments import ArgumentBuffer, ArgumentLayout
 from kgen.runtime.driver import Device, LaunchCall
 from kgen.runtime.streams import is_capturing, on_device, torch_stream
 from kgen.spec.base import Launch
@@ -52,7 +52,6 @@ class CudaDriver:
         device = self._checked(f"CUDA device {ordinal}", cuda.cuDeviceGet(ordinal))
         self.device = self._describe(ordinal, device)
         self._context = self._checked(str(self.device), cuda.cuDevicePrimaryCtxRetain(device))
-        self._buffers = ArgumentBuffers(_END, self._enter_thread)
         self.stream = torch_stream(ordinal)
 
     def load(self, image: bytes, what: str) -> Any:
@@ -82,33 +81,37 @@ class CudaDriver:
                     )
         return function
 
-    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
+    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout, last: tuple[int, ...] = ()) -> LaunchCall:
         """A launch as one call."""
-        launch_kernel, pack = self._cuda.cuLaunchKernel, layout.struct.pack_into
-        mine = self._buffers.of(layout)
+        pack = layout.first(len(layout.args) - len(last)).pack_into
+        mine = ArgumentBuffer(layout, last, _END, self._enter_thread)
+        if geometry.early:
+            return self._bind_early(function, geometry, pack, mine)
+        launch_kernel = self._cuda.cuLaunchKernel
         gx, gy, gz = geometry.grid
         bx, by, bz = geometry.block
         lds = geometry.lds_bytes
-        if geometry.early:
-            return self._bind_early(function, geometry, layout)
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
-            pack(mine.data, 0, *values)
-            status = launch_kernel(function, gx, gy, gz, bx, by, bz, lds, stream, 0, mine.extra)[0]
+            data, extra = mine.both
+            pack(data, 0, *values)
+            status = launch_kernel(function, gx, gy, gz, bx, by, bz, lds, stream, 0, extra)[0]
             if status:
                 raise LaunchError(f"{self.device} refused a launch of {geometry}: {_words(self._cuda, status)}")
 
         return launch
 
-    def _bind_early(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
+    def _bind_early(
+        self, function: Any, geometry: Launch, pack: Callable[..., None], mine: ArgumentBuffer
+    ) -> LaunchCall:
         """The same for a kernel that waits by itself for the one before it (programmatic dependent launch), also inside graphs."""
-        launch_kernel, pack = self._cuda.cuLaunchKernelEx, layout.struct.pack_into
-        mine, config = self._buffers.of(layout), _EarlyConfig(self._cuda, geometry)
+        launch_kernel, configs = self._cuda.cuLaunchKernelEx, _EarlyConfig(self._cuda, geometry)
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
-            pack(mine.data, 0, *values)
-            config.of_thread.hStream = stream
-            status = launch_kernel(config.of_thread, function, 0, mine.extra)[0]
+            (data, extra), config = mine.both, configs.of_thread
+            pack(data, 0, *values)
+            config.hStream = stream
+            status = launch_kernel(config, function, 0, extra)[0]
             if status:
                 raise LaunchError(f"{self.device} refused a launch of {geometry}: {_words(self._cuda, status)}")
 

@@ -18,7 +18,7 @@ KINDS: tuple[Kind, ...] = ("hip", "cuda", "emu")
 Answer = TypeVar("Answer", bound=Callable[..., Any])
 
 LaunchCall = Callable[[int, tuple[int, ...], tuple[Any, ...]], None]
-"""(raw stream, argument values in launch order, tensors behind the pointers in launch order or None for null) -> None."""
+"""(raw stream, values of the arguments that were not bound, in launch order, tensors behind the pointers likewise, None for null) -> None."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ class Driver(Protocol):
     def function(self, module: Any, symbol: str, dynamic_lds: int) -> Any:
         """A kernel of a module, ready to be launched with up to `dynamic_lds` bytes of dynamic LDS."""
 
-    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
-        """One launch geometry as a call. The call packs, launches on the given stream and returns: no allocation, no waiting."""
+    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout, last: tuple[int, ...] = ()) -> LaunchCall:
+        """One launch geometry, and the values of the last arguments, as a call. It packs the values before those, launches on the given
+        stream and returns: no allocation, no waiting.
+        """
 
     def capturing(self) -> bool:
         """Whether torch's current stream is being captured into a graph."""

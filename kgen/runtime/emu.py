@@ -54,7 +54,7 @@ class EmuDriver:
         module.kernel(symbol)
         return module, symbol
 
-    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
+    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout, last: tuple[int, ...] = ()) -> LaunchCall:
         """A launch as one call, which returns when the kernel is done."""
         module, symbol = function
 
@@ -64,7 +64,7 @@ class EmuDriver:
                 symbol,
                 geometry.grid,
                 geometry.block,
-                layout.struct.pack(*values),
+                layout.struct.pack(*values, *last),
                 regions,
                 geometry.lds_bytes,
                 present_options(),

@@ -58,9 +58,9 @@ class EmulatedHipDriver(HipDriver):
         except CodeObjectError as error:
             raise type(error)(f"{error}\n  {self.runtime.message()}") from error
 
-    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
+    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout, last: tuple[int, ...] = ()) -> LaunchCall:
         """A launch as one call, which returns when the kernel is done, or with what the emulator found."""
-        launch, runtime = super().bind(function, geometry, layout), self.runtime
+        launch, runtime = super().bind(function, geometry, layout, last), self.runtime
 
         def emulated(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
             runtime.take_error()

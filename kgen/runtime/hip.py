@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
 from kgen.errors import CodeObjectError, LaunchError, MissingPieceError
-from kgen.runtime.arguments import ArgumentBuffers, ArgumentLayout
+from kgen.runtime.arguments import ArgumentBuffer, ArgumentLayout
 from kgen.runtime.driver import Device, LaunchCall
 from kgen.runtime.streams import is_capturing, on_device, torch_stream
 from kgen.spec.base import Launch
 
-_END = 3  # HIP_LAUNCH_PARAM_END; CUDA's is 0
+HIP_END = 3  # HIP_LAUNCH_PARAM_END; CUDA's is 0
 _PLAIN_LDS = 64 * 1024  # dynamic LDS beyond this has to be asked for
 Answer = TypeVar("Answer")
 
@@ -55,7 +55,6 @@ class HipDriver:
 
     def __init__(self, ordinal: int = 0, tensors: Literal["cuda", "cpu"] = "cuda"):
         self._hip = bindings()
-        self._buffers = ArgumentBuffers(_END, _enter_thread)
         self.device = self._describe(ordinal, tensors)
         self.stream = _null_stream if tensors == "cpu" else torch_stream(ordinal)
 
@@ -82,17 +81,19 @@ class HipDriver:
             )
         return function
 
-    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout) -> LaunchCall:
+    def bind(self, function: Any, geometry: Launch, layout: ArgumentLayout, last: tuple[int, ...] = ()) -> LaunchCall:
         """A launch as one call."""
-        launch_kernel, pack = self._hip.hipModuleLaunchKernel, layout.struct.pack_into
-        mine = self._buffers.of(layout)
+        launch_kernel = self._hip.hipModuleLaunchKernel
+        pack = layout.first(len(layout.args) - len(last)).pack_into
+        mine = ArgumentBuffer(layout, last, HIP_END, _enter_thread)
         gx, gy, gz = geometry.grid
         bx, by, bz = geometry.block
         lds = geometry.lds_bytes
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
-            pack(mine.data, 0, *values)
-            status = launch_kernel(function, gx, gy, gz, bx, by, bz, lds, stream, None, mine.extra)[0]
+            data, extra = mine.both
+            pack(data, 0, *values)
+            status = launch_kernel(function, gx, gy, gz, bx, by, bz, lds, stream, None, extra)[0]
             if status:
                 raise LaunchError(f"{self.device} refused a launch of {geometry}: {_words(self._hip, status)}")
 

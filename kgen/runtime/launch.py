@@ -48,13 +48,14 @@ class Kernel:
         """The kernel's symbol."""
         return self.spec.name
 
-    def bind(self, geometry: Launch) -> LaunchCall:
+    def bind(self, geometry: Launch, last: tuple[int, ...] = ()) -> LaunchCall:
         """A launch geometry as a call: `call(stream, values, tensors)`, everything else decided beforehand.
 
-        values   integers in launch order: addresses (0 for null), sizes, strides
+        last     values of the last arguments, the same at every call: sizes, strides
+        values   integers in launch order, those before `last`: addresses (0 for null), or all
         tensors  the tensors behind the pointers, None for null; only the emulator looks at them
         """
-        return self.driver.bind(self.function, geometry, self.layout)
+        return self.driver.bind(self.function, geometry, self.layout, last)
 
     def launch(self, geometry: Launch, args: Sequence[Tensor | int | None], stream: int | None = None) -> None:
         """Launch once with tensors, integers and None (a null pointer) in launch order; `stream` as a raw handle, None: torch's current.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kgen.errors import LaunchError
-from kgen.runtime.driver import Driver
+from kgen.runtime.driver import Driver, LaunchCall
 from kgen.spec.problem import SLOT, Workspace
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Slot:
 
     def __post_init__(self) -> None:
         self.partial_at, self.counter_at = self.partial.data_ptr(), self.counter.data_ptr()
+        self.addresses, self.tensors = (self.partial_at, self.counter_at), (self.partial, self.counter)
         self.lock = threading.Lock()
         self.done: Any = None  # event behind the last launch, where streams take turns
 
@@ -86,6 +87,22 @@ class WorkspacePool:
             raise LaunchError(_TOO_LATE)
         with self._lock:
             self._reserve_all()
+
+    def lend(self, call: LaunchCall) -> LaunchCall:
+        """`call` with a slot's partial sums and counters behind its values and tensors, as the last pointers of a kernel's arguments.
+
+        Raises as `launch` does.
+        """
+        own, capturing, emulated = self._own, self.driver.capturing, self._emulated
+
+        def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
+            slot = None if emulated or capturing() else own.get(stream)
+            if slot is not None:  # what nearly every launch finds; the rest is `launch`'s
+                call(stream, values + slot.addresses, tensors + slot.tensors)
+            else:
+                self.launch(stream, lambda slot: call(stream, values + slot.addresses, tensors + slot.tensors))
+
+        return launch
 
     def launch(self, stream: int, run: Run) -> None:
         """Call `run` with a slot that the stream may use now. Raises LaunchError when a capture finds none."""

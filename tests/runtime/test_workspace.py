@@ -118,6 +118,32 @@ def test_a_capture_without_a_workspace_is_an_error_that_names_warm_up(pool: Work
     assert pool.slots == 0
 
 
+def test_a_lent_slot_is_the_one_that_a_launch_would_get(pool: WorkspacePool, events: Events) -> None:
+    given: list[tuple[int, tuple[int, ...], tuple[Any, ...]]] = []
+    launch = pool.lend(lambda stream, values, tensors: given.append((stream, values, tensors)))
+    first = torch.zeros(1)
+
+    def lent(stream: int) -> torch.Tensor:
+        launch(stream, (7, 8), (first, None))
+        now, values, (x, none, partial, counter) = given.pop()
+        assert (now, x, none) == (stream, first, None)
+        assert values == (7, 8, partial.data_ptr(), counter.data_ptr())
+        return partial
+
+    for stream in range(STREAMS):
+        for _ in range(2):  # the slot is made, then found
+            assert lent(stream) is slot_of(pool, stream).partial
+    assert events.log == []
+    turns = [lent(STREAMS) for _ in range(2 * SHARED)]
+    assert len({partial.data_ptr() for partial in turns}) == SHARED
+    assert [what for what, _ in events.log].count("record") == 2 * SHARED
+    pool.driver.captured = True  # type: ignore[attr-defined]
+    captured = lent(1)
+    assert captured is slot_of(pool, 1).partial
+    pool.driver.captured = False  # type: ignore[attr-defined]
+    assert lent(1) is not captured
+
+
 def test_a_launch_that_was_refused_leaves_the_slot_usable(pool: WorkspacePool, events: Events) -> None:
     def refuse(slot: Slot) -> None:
         raise LaunchError("no")
