@@ -119,7 +119,7 @@ class WvSplitKSpec(LinearSpec):
     def partials(self) -> int:
         """Independent sums per output, where a lane would otherwise wait for its own last multiplication."""
         if self.MATRIX16:
-            return min(self.UNRL, max(1, _CHAINS // self.row_tiles))
+            return min(self.UNRL, max(1, _CHAINS // max(1, self.row_tiles)))
         return 2 if self.lane_rows == 1 and self.N * self.YTILE == 1 else 1
 
     @property
@@ -138,12 +138,16 @@ class WvSplitKSpec(LinearSpec):
     @property
     def window_k(self) -> int:
         """K elements of a window: as many whole steps of all waves that share K as _WINDOW_BYTES hold for N rows, at least one."""
-        trips = self.step * self.K_WAVES
-        return max(1, _WINDOW_BYTES // (2 * self.N * trips)) * trips
+        trip = self.step * self.K_WAVES
+        return max(1, _WINDOW_BYTES // (2 * self.N * trip)) * trip
 
     @property
     def window(self) -> int | None:
         return self.window_k if self.STAGING == "window" else None
+
+    @property
+    def shared_step(self) -> int | None:
+        return self.step * self.K_WAVES if self.K_WAVES > 1 else None
 
     @property
     def weight_vgprs(self) -> int:
@@ -192,7 +196,7 @@ class WvSplitKSpec(LinearSpec):
 
     @rule
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
-        if self.YTILE % self.lane_rows == 0:
+        if self.YTILE % self.lane_rows == 0 or self.matrix_where_it_is(arch):
             return None
         allowed = f"a multiple of {self.lane_rows} on {arch.name}, whose matrix instruction takes {self.lane_rows} rows at once"
         return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {self.lane_rows}")
@@ -217,18 +221,18 @@ class WvSplitKSpec(LinearSpec):
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
-        if self.static_lds <= arch.lds_per_group:
+        if self.static_lds <= arch.static_lds:
             return None
         if self.STAGING == "global":
             what = f"{self.exchange_bytes} bytes of LDS for the sums of {self.WvPrGrp} waves"
             return Problem(
-                ("WvPrGrp", "YTILE", "N"), what, f"at most {arch.lds_per_group} on {arch.name}", "lower WvPrGrp"
+                ("WvPrGrp", "YTILE", "N"), what, f"at most {arch.static_lds} on {arch.name}", "lower WvPrGrp"
             )
         what = f"{self.N} rows of {self.K if self.STAGING == 'lds' else self.window_k} elements = {self.static_lds} bytes of LDS"
         if self.K_WAVES > 1:
             what += f", {self.exchange_bytes} of them for sums"
         hint = "STAGING = window" if self.STAGING == "lds" else "lower UNRL or A_CHUNK"
-        return Problem(("STAGING", "K", "N"), what, f"at most {arch.lds_per_group} on {arch.name}", hint)
+        return Problem(("STAGING", "K", "N"), what, f"at most {arch.static_lds} on {arch.name}", hint)
 
     @rule
     def fixed_k_is_whole_pieces(self, arch: ArchFacts) -> Problem | None:
