@@ -203,14 +203,13 @@ class WvSplitKSpec(LinearSpec):
 
     @rule
     def weights_fit_registers(self, arch: ArchFacts) -> Problem | None:
-        budget = min(
-            arch.max_vgprs,
-            arch.vgpr_file * arch.simds_per_cu * arch.wave // max(self.threads, arch.simds_per_cu * arch.wave),
-        )
+        lanes = arch.simds_per_cu * arch.wave
+        share = arch.vgpr_file * lanes // max(self.threads, lanes)  # of each wave of the group
+        budget = min(arch.max_vgprs, share // arch.vgpr_granule * arch.vgpr_granule)
         act = self.act_tiles * self.pieces * 4 * (self.UNRL if self.MATRIX16 else 1)
         sums = self.act_tiles * self.row_tiles * self.partials * self.sums_per_tile
         used = self.weight_vgprs + act + sums
-        limit = budget - 16  # addresses and loop state
+        limit = budget - 16 - (2 * self.row_tiles if self.MATRIX16 else 0)  # loop state, addresses of each lane
         if used <= limit:
             return None
         found = f"{self.weight_vgprs} weight + {act} activation + {sums} accumulator registers per lane = {used}"

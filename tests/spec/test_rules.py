@@ -51,7 +51,12 @@ def test_the_base_is_possible_and_frozen():
         (
             {"arch": "sm_90", "YTILE": 32, "UNRL": 8, "MATRIX16": True, "WvPrGrp": 16},
             ("YTILE", "UNRL", "A_CHUNK", "N"),
-            "at most 112",
+            "at most 104",
+        ),
+        (
+            {"N": 3, "YTILE": 3, "WvPrGrp": 24, "A_CHUNK": 16, "UNRL": 8},
+            ("YTILE", "UNRL", "A_CHUNK", "N"),
+            "at most 224",  # six waves of a SIMD share 1536 registers, which are handed out by 24
         ),
         (
             {"N": 8, "WvPrGrp": 32, "YTILE": 8, "K_WAVES": 32, "STAGING": "window"},
