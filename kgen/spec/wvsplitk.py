@@ -9,8 +9,8 @@ the spec decides, so results are the same bits on every run.
 
 On CDNA the 4x4x4 matrix instruction multiplies four weight rows with four activation rows in every group of four lanes, so a wave's lanes
 hold four rows side by side (`lane_rows`); elsewhere each lane works on one row at a time with 2-element dot products. With MATRIX16 (CDNA and
-NVIDIA) as many rows lie side by side as have four lanes each, those split K, and activation rows are the columns of the matrix instruction:
-the time does not grow with N. Where M is too small to make enough waves, K_WAVES waves share the K of their rows.
+NVIDIA) 2 to 16 rows lie side by side, the lanes of each split K, and activation rows are columns of the matrix instruction with 16 rows: the
+time hardly grows with N. Where M is too small to make enough waves, K_WAVES waves share the K of their rows.
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ from kgen.spec.problem import GemmShape, ceil_div
 
 Staging = Literal["lds", "window", "global"]
 
-MATRIX_LANES = 4  # lanes that split the K of a row with MATRIX16
-_WIDE = (
-    4  # activation rows from which on NVIDIA needs two instructions for a piece: templates/prelude/nvidia_rows.h.jinja
-)
 _CHAINS = 4  # matrix instructions of a wave that need not wait for each other, where a trip has as many
 
 _WINDOW_BYTES = 16 * 1024  # LDS of a window: small enough that four groups share a CU's 64 KiB
@@ -68,8 +64,12 @@ class WvSplitKSpec(LinearSpec):
 
     @property
     def lane_rows(self) -> int:
-        """Weight rows side by side in a wave; with MATRIX16 16 on CDNA and 8 on NVIDIA."""
-        return self.THRDS // MATRIX_LANES if self.MATRIX16 else super().lane_rows
+        """Weight rows side by side in a wave; with MATRIX16 16 on CDNA, and 8 on NVIDIA or as few as a wave has, 4 or 2."""
+        if not self.MATRIX16:
+            return super().lane_rows
+        if self.facts.vendor == "nvidia":
+            return 8 if self.YTILE >= 8 else 4 if self.YTILE >= 4 else 2
+        return 16
 
     @property
     def k_lanes(self) -> int:
@@ -78,10 +78,15 @@ class WvSplitKSpec(LinearSpec):
 
     @property
     def products(self) -> int:
-        """Matrix instructions of MATRIX16 for a piece and all activation rows: K of 16 each, or 32; NVIDIA's take halves of a piece."""
+        """Matrix instructions of MATRIX16 for a piece and all activation rows; see templates/prelude/nvidia_rows.h.jinja."""
         if self.facts.vendor == "nvidia":
-            return 2 if self.N > _WIDE else 1
+            return ceil_div(self.N, self.lane_rows // 2)
         return 1 if self.facts.matrix == "mfma_16x16x32" else 2
+
+    @property
+    def act_pieces(self) -> int:
+        """Pieces of activations that MATRIX16 multiplies with one of weights."""
+        return self.products if self.facts.vendor == "nvidia" else 1
 
     @property
     def slab(self) -> int:
@@ -111,15 +116,13 @@ class WvSplitKSpec(LinearSpec):
     @property
     def sums_per_tile(self) -> int:
         """Registers per lane for one accumulator tile."""
-        if self.MATRIX16 and self.facts.vendor == "nvidia":
-            return 4 * self.products
-        return min(4, self.lane_rows)
+        return 4 * self.act_pieces if self.MATRIX16 else self.lane_rows
 
     @property
     def partials(self) -> int:
         """Independent sums per output, where a lane would otherwise wait for its own last multiplication."""
         if self.MATRIX16:
-            return min(self.UNRL, max(1, _CHAINS // max(1, self.row_tiles)))
+            return min(self.UNRL, max(1, _CHAINS // max(1, self.row_tiles * self.act_pieces)))
         return 2 if self.lane_rows == 1 and self.N * self.YTILE == 1 else 1
 
     @property
@@ -178,7 +181,7 @@ class WvSplitKSpec(LinearSpec):
     def matrix_takes_pieces(self, arch: ArchFacts) -> Problem | None:
         if not self.MATRIX16 or self.A_CHUNK == PIECE:
             return None
-        allowed = f"{PIECE} with MATRIX16: the {MATRIX_LANES} lanes of a row read {2 * MATRIX_LANES * PIECE} bytes side by side"
+        allowed = f"{PIECE} with MATRIX16: the lanes of a row read {2 * self.k_lanes * PIECE} bytes side by side"
         return Problem(("A_CHUNK", "MATRIX16"), str(self.A_CHUNK), allowed, f"A_CHUNK = {PIECE}, and a larger UNRL")
 
     @rule
@@ -198,6 +201,11 @@ class WvSplitKSpec(LinearSpec):
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
         if self.YTILE % self.lane_rows == 0 or self.matrix_where_it_is(arch):
             return None
+        if self.MATRIX16:
+            sizes = "2, 4, 8, 16 or 32" if arch.vendor == "nvidia" else "16 or 32"
+            return Problem(
+                ("YTILE", "MATRIX16"), str(self.YTILE), f"{sizes} with MATRIX16 on {arch.name}", "YTILE = 16"
+            )
         allowed = f"a multiple of {self.lane_rows} on {arch.name}, whose matrix instruction takes {self.lane_rows} rows at once"
         return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {self.lane_rows}")
 
@@ -206,10 +214,11 @@ class WvSplitKSpec(LinearSpec):
         lanes = arch.simds_per_cu * arch.wave
         share = arch.vgpr_file * lanes // max(self.threads, lanes)  # of each wave of the group
         budget = min(arch.max_vgprs, share // arch.vgpr_granule * arch.vgpr_granule)
-        act = self.act_tiles * self.pieces * 4 * (self.UNRL if self.MATRIX16 else 1)
-        sums = self.act_tiles * self.row_tiles * self.partials * self.sums_per_tile
+        act = 4 * (self.act_pieces * self.UNRL if self.MATRIX16 else self.act_tiles * self.pieces)
+        sums = (1 if self.MATRIX16 else self.act_tiles) * self.row_tiles * self.partials * self.sums_per_tile
         used = self.weight_vgprs + act + sums
-        limit = budget - 16 - (2 * self.row_tiles if self.MATRIX16 else 0)  # loop state, addresses of each lane
+        kept = 16 + (2 * self.row_tiles if self.MATRIX16 else 0) + (8 if self.K_WAVES > 1 else 0)
+        limit = budget - kept  # loop state, addresses of each lane, what finds the sums of other waves
         if used <= limit:
             return None
         found = f"{self.weight_vgprs} weight + {act} activation + {sums} accumulator registers per lane = {used}"
@@ -276,9 +285,11 @@ class WvSplitKSpec(LinearSpec):
         return ceil_div(shape.K // self.step, self.K_WAVES) * self.UNRL + ceil_div(left, self.K_WAVES)
 
     def additions(self, shape: GemmShape) -> int:
-        # Of a lane; the matrix instruction adds the products of all lanes of a row to one sum.
-        chain = self.slabs_of_wave(shape) * (self.slab if self.MATRIX16 else self.A_CHUNK)
-        lanes = 0 if self.MATRIX16 else (self.k_lanes - 1).bit_length()
+        # Of a lane; the matrix instruction adds the products of four lanes to one sum, on NVIDIA of half their pieces.
+        halves = 2 if self.facts.vendor == "nvidia" else 1
+        chain = self.slabs_of_wave(shape) * (4 * PIECE // halves if self.MATRIX16 else self.A_CHUNK)
+        apart = self.k_lanes // 4 * halves if self.MATRIX16 else self.k_lanes  # sums of a row
+        lanes = (apart - 1).bit_length()
         return chain + (self.partials - 1) + lanes + (self.K_WAVES - 1) + 1
 
     # ---- what the machine code should show

@@ -58,9 +58,8 @@ def test_a_trip_of_matrix16_is_loads_products_and_a_choice_of_halves(n, products
     names = [each.mnemonic for each in loop]
     loads = [index for index, name in enumerate(names) if name.startswith("LDG")]
     multiplies = [index for index, name in enumerate(names) if name.startswith("HMMA")]
-    assert len(loads) == 8 * (2 + 1)  # two tiles of weights, one of activations
+    assert len(loads) == 8 * (2 + products)  # two tiles of weights, and the activations
     assert all(".128" in names[index] for index in loads)
     assert len(multiplies) == spec.multiplies_per_step == 8 * 2 * products
     assert max(loads) < min(multiplies)
-    halves = 8 * (2 if products == 1 else 5)  # N > 4 moves the registers of a piece into pairs
-    assert len(names) - len(loads) - len(multiplies) - halves <= 20, names
+    assert len(names) - len(loads) - len(multiplies) - 8 * 2 * products <= 20, names

@@ -45,8 +45,13 @@ def test_the_base_is_possible_and_frozen():
         ({"WvPrGrp": 4, "K_WAVES": 8}, ("K_WAVES", "WvPrGrp"), "a divisor of WvPrGrp"),
         ({"WvPrGrp": 12, "K_WAVES": 8}, ("K_WAVES", "WvPrGrp"), "a divisor of WvPrGrp"),
         ({"MATRIX16": True}, ("MATRIX16",), "CDNA and NVIDIA"),
-        ({"arch": "sm_90", "YTILE": 4, "MATRIX16": True}, ("YTILE",), "a multiple of 8 on sm_90"),
-        ({"arch": "gfx942", "THRDS": 64, "YTILE": 8, "MATRIX16": True}, ("YTILE",), "a multiple of 16 on gfx942"),
+        ({"arch": "sm_90", "YTILE": 6, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
+        ({"arch": "sm_90", "YTILE": 1, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
+        (
+            {"arch": "gfx942", "THRDS": 64, "YTILE": 8, "MATRIX16": True},
+            ("YTILE", "MATRIX16"),
+            "16 or 32 with MATRIX16",
+        ),
         ({"arch": "sm_90", "YTILE": 8, "A_CHUNK": 16, "MATRIX16": True}, ("A_CHUNK", "MATRIX16"), "8 with MATRIX16"),
         (
             {"arch": "sm_90", "YTILE": 32, "UNRL": 8, "MATRIX16": True, "WvPrGrp": 16},
@@ -168,13 +173,26 @@ def test_a_wave_of_several_that_share_k_adds_its_share_and_then_theirs():
     )  # one slab more, whichever wave takes it
 
 
-@pytest.mark.parametrize(("arch", "wave", "rows"), [("sm_90", 32, 8), ("gfx942", 64, 16)])
-def test_the_matrix_instruction_adds_what_all_lanes_of_a_row_bring(arch, wave, rows):
-    values = dict(arch=arch, THRDS=wave, YTILE=16, WvPrGrp=4, K_WAVES=4, UNRL=4, STAGING="global", MATRIX16=True)
-    spec = WvSplitKSpec(**{**BASE, **values})
-    assert (spec.lane_rows, spec.row_tiles, spec.slab, spec.step) == (rows, 16 // rows, 32, 128)
-    assert spec.additions(GemmShape(64, 1, 4096)) == 4096 // 4 + (spec.partials - 1) + 3 + 1
-    assert spec.additions(GemmShape(64, 1, 4104)) == 4096 // 4 + 128 + (spec.partials - 1) + 3 + 1  # a trip more
+@pytest.mark.parametrize(
+    ("arch", "ytile", "rows", "sums"),
+    [("sm_90", 16, 8, 2), ("sm_90", 4, 4, 4), ("sm_90", 2, 2, 8), ("gfx942", 16, 16, 1)],
+)
+def test_the_matrix_instruction_adds_what_four_lanes_bring(arch, ytile, rows, sums):
+    values = dict(arch=arch, THRDS=ARCHES[arch].wave, YTILE=ytile, WvPrGrp=4, K_WAVES=4, UNRL=4, STAGING="global")
+    spec = WvSplitKSpec(**{**BASE, **values, "MATRIX16": True})
+    slab = ARCHES[arch].wave // rows * 8
+    assert (spec.lane_rows, spec.row_tiles, spec.slab, spec.step) == (rows, ytile // rows, slab, 4 * slab)
+    last = (spec.partials - 1) + (sums - 1).bit_length() + 3 + 1  # sums of a row, of the waves, the bias
+    assert spec.additions(GemmShape(64, 1, 4096)) == 4096 // sums // 4 + last
+    assert spec.additions(GemmShape(64, 1, 4104)) == 4096 // sums // 4 + spec.step // sums + last  # a trip more
+
+
+@pytest.mark.parametrize(
+    ("ytile", "products"), [(2, (1, 2, 4, 8)), (4, (1, 1, 2, 4)), (8, (1, 1, 1, 2)), (32, (1, 1, 1, 2))]
+)
+def test_on_sm_90_the_columns_of_an_instruction_are_activation_rows_and_segments_of_k(ytile, products):
+    values = {**BASE, "arch": "sm_90", "YTILE": ytile, "MATRIX16": True, "UNRL": 1, "WvPrGrp": 4}
+    assert tuple(WvSplitKSpec(**{**values, "N": n}).products for n in (1, 2, 4, 8)) == products
 
 
 @given(

@@ -169,14 +169,18 @@ DEVICE void stores_done() {
 // Sixteen rows: lane l holds row l % 16 and the part l / 16 of every slab of K. It multiplies as the second operand, so that the sums of a lane
 // belong to its own row.
 using Sums = f32x4;
-constexpr u32 LANE_SUMS = 4;  // of a lane: its row, four columns
+constexpr u32 ACT_PIECES = 1;  // pieces of activations for one of weights: 16 activation rows
+constexpr u32 LANE_SUMS = 4;   // of a lane that keeps sums: all do
 DEVICE u32 lane_row() { return lane_id() % 16; }
 DEVICE u32 lane_part() { return lane_id() / 16; }
-DEVICE u32 act_row() { return lane_id() % 16; }
-DEVICE u32 sum_column(u32 i) { return lane_id() / 16 * 4 + i; }
+DEVICE u32 act_row(u32) { return lane_id() % 16; }
 // sums + the products of each row's piece with that of each activation row.
-template <class T> DEVICE Sums multiply_rows(u32x4 row, u32x4 act, Sums sums) { return multiply_tiles<T>(act, row, sums); }
-DEVICE float whole_sum(const Sums& sums, u32 i) { return sums[i]; }
+template <class T> DEVICE Sums multiply_rows(u32x4 row, const u32x4 (&act)[ACT_PIECES], Sums sums) { return multiply_tiles<T>(act[0], row, sums); }
+DEVICE Sums add_sums(Sums a, Sums b) { return a + b; }
+// Sum i of a lane: its row, activation row sum_row(i).
+DEVICE float whole_sum(Sums sums, u32 i) { return sums[i]; }
+DEVICE u32 sum_row(u32 i) { return lane_id() / 16 * 4 + i; }
+DEVICE bool keeps_sums() { return true; }
 // ---- end of prelude ----
 
 // M output features (weight rows), N activation rows, K reduction.
@@ -207,12 +211,15 @@ DEVICE void stage(const T* act, u32 act_stride, u32 first, u32 count, u32 pitch)
 // Where this lane finds its pieces: for each of its rows the address of its part of a slab.
 struct Operands {
   const T* weight[Y_TILES];
-  u32 act;  // in bytes of LDS
+  u32 act[ACT_PIECES];  // in bytes of LDS
 
-  // Activations in LDS rows of `pitch` elements. Columns beyond N repeat the last row and are not stored.
+  // Activation rows in LDS, `pitch` elements apart; beyond N the last row again, which is not stored.
   MEMBER void set_act(u32 pitch) {
-    const u32 n = act_row() < N ? act_row() : N - 1;
-    act = (n * pitch + lane_part() * PIECE) * sizeof(T);
+    UNROLL
+    for (u32 j = 0; j < ACT_PIECES; j++) {
+      const u32 n = act_row(j) < N ? act_row(j) : N - 1;
+      act[j] = (n * pitch + lane_part() * PIECE) * sizeof(T);
+    }
   }
   // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
   MEMBER void set_weight(const T* rows, u32 stride, u32 m0, u32 M) {
@@ -225,7 +232,8 @@ struct Operands {
   MEMBER void advance(u32 elements) {
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++) weight[y] += elements;
-    act += elements * sizeof(T);
+    UNROLL
+    for (u32 j = 0; j < ACT_PIECES; j++) act[j] += elements * sizeof(T);
   }
 };
 
@@ -234,7 +242,7 @@ struct Operands {
 template <bool GUARDED> DEVICE void multiply_trip(Sums (&sum)[Y_TILES][PARTIALS], const Operands& at, u32 left) {
   const u32 lane_left = left + SLAB - 1 - lane_part() * PIECE;
   const auto inside = [=](u32 u) { return !GUARDED || (u + 1) * SLAB <= lane_left; };  // K is whole pieces
-  u32x4 w[UNRL][Y_TILES], x[UNRL];
+  u32x4 w[UNRL][Y_TILES], x[UNRL][ACT_PIECES];
   UNROLL
   for (u32 u = 0; u < UNRL; u++)
     UNROLL
@@ -243,10 +251,12 @@ template <bool GUARDED> DEVICE void multiply_trip(Sums (&sum)[Y_TILES][PARTIALS]
       if (inside(u)) w[u][y] = load16_once(at.weight[y], 0, u * SLAB * sizeof(T));
     }
   UNROLL
-  for (u32 u = 0; u < UNRL; u++) {
-    if (GUARDED) x[u] = {};
-    if (inside(u)) x[u] = load16_lds(staged_act, at.act, u * SLAB * sizeof(T));
-  }
+  for (u32 u = 0; u < UNRL; u++)
+    UNROLL
+    for (u32 j = 0; j < ACT_PIECES; j++) {
+      if (GUARDED) x[u][j] = {};
+      if (inside(u)) x[u][j] = load16_lds(staged_act, at.act[j], u * SLAB * sizeof(T));
+    }
   issue_first();
   UNROLL
   for (u32 u = 0; u < UNRL; u++)
@@ -257,7 +267,8 @@ template <bool GUARDED> DEVICE void multiply_trip(Sums (&sum)[Y_TILES][PARTIALS]
 // sum += weight[:, first : end] * act[:, first : end]; LDS row starts hold K = first.
 DEVICE void accumulate(Sums (&sum)[Y_TILES][PARTIALS], Operands at, u32 first, u32 end) {
   u32 k = first;
-  at.act -= first * sizeof(T);
+  UNROLL
+  for (u32 j = 0; j < ACT_PIECES; j++) at.act[j] -= first * sizeof(T);
   at.advance(k);
   NO_UNROLL
   for (; k + STEP <= end; k += STEP, at.advance(STEP)) multiply_trip<false>(sum, at, STEP);
@@ -267,18 +278,20 @@ DEVICE void accumulate(Sums (&sum)[Y_TILES][PARTIALS], Operands at, u32 first, u
 // Add bias, round once and store the rows of a tile that exist: the instruction has added the lanes' parts of K.
 DEVICE void finish(const Sums (&sum)[Y_TILES][PARTIALS], const T* bias, u32 bias_stride, T* out, u32 m0, u32 M) {
   UNROLL
-  for (u32 y = 0; y < Y_TILES; y++)
+  for (u32 y = 0; y < Y_TILES; y++) {
+    Sums total = sum[y][0];
+    UNROLL
+    for (u32 p = 1; p < PARTIALS; p++) total = add_sums(total, sum[y][p]);
     UNROLL
     for (u32 i = 0; i < LANE_SUMS; i++) {
-      float value = whole_sum(sum[y][0], i);
-      UNROLL
-      for (u32 p = 1; p < PARTIALS; p++) value += whole_sum(sum[y][p], i);
-      const u32 n = sum_column(i), row = y * ROWS + lane_row();
-      if (n < N && m0 + row < M) {
+      float value = whole_sum(total, i);
+      const u32 n = sum_row(i), row = y * ROWS + lane_row();
+      if (keeps_sums() && n < N && m0 + row < M) {
         if (bias) value += to_f32(bias[static_cast<u64>(n) * bias_stride + m0 + row]);
         out[static_cast<u64>(n) * M + m0 + row] = round_to<T>(value);
       }
     }
+  }
 }
 
 // weight [M, K] and act [N, K] with row strides in elements; bias null, [M] (bias_stride 0) or [N, M]; out [N, M], contiguous.
@@ -292,6 +305,7 @@ GLOBAL void wvsplitk_fp16_N6_THRDS64_YTILE16_WvPrGrp4_A_CHUNK8_UNRL4_STAGINGwind
     const u32 m0 = (tile * WvPrGrp + wave_id()) * YTILE;
     at.set_weight(weight, weight_stride, m0, M);
     Sums sum[Y_TILES][PARTIALS] = {};
+    NO_UNROLL
     for (u32 first = 0; first < K; first += WINDOW) {
       const u32 end = K - first < WINDOW ? K : first + WINDOW;
       barrier();  // everyone is done with the last window

@@ -189,31 +189,40 @@ DEVICE void stores_done() {}
 // ---- end of prelude ----
 
 // ---- prelude: weight rows side by side; NVIDIA sm_90 ----
-// Eight rows: lane l holds row l / 4 and the part l % 4 of every slab of K. Its piece of 16 bytes is the first operand of the matrix instruction
-// as it was loaded: registers 0 and 2 are elements of row l / 4 of sixteen, registers 1 and 3 elements of row l / 4 + 8. So the two halves of
-// a piece are multiplied apart, each by the registers of the activations that belong to it:
-// columns 0 to 3 of the second operand bring those of registers 0 and 2, columns 4 to 7 those of registers 1 and 3.
-using Sums = f32x4;
-constexpr u32 LANE_SUMS = 2;  // of a lane: its row, two columns
-DEVICE u32 lane_row() { return lane_id() / 4; }
-DEVICE u32 lane_part() { return lane_id() % 4; }
-DEVICE u32 act_row() { return lane_id() / 4 % 4; }
-DEVICE u32 sum_column(u32 i) { return lane_id() % 4 * 2 + i; }
-template <class T> DEVICE void mma_piece(u32x4 row, u32 act_0, u32 act_1, f32x4& sum) {
-  const Fragment a = { { {row[0], row[2]}, {row[1], row[3]}} };
-  const u32x4 b = { {act_0, act_1}};
-  mma(a, b, sum.v, 0, T{});
-}
+// A lane's piece of 16 bytes is the first operand of the matrix instruction as it was loaded. To the instruction, registers 0 and 2 are elements
+// of row l / 4 of sixteen, registers 1 and 3 elements of row l / 4 + 8: the halves of a piece are multiplied apart. So columns 0 to 3 of the second
+// operand bring registers 0 and 2 of the activations, columns 4 to 7 registers 1 and 3.
+// Eight rows: lane l holds row l / 4 and the part l % 4 of every slab of K. Four columns are four activation rows.
+constexpr u32 SEGMENTS = 1, ACT_ROWS = 4 / SEGMENTS;
+constexpr u32 ACT_PIECES = 1;  // pieces of activations for one of weights, ACT_ROWS activation rows each
+constexpr u32 LANE_SUMS = 2 * ACT_PIECES;  // of a lane that keeps sums
+struct Sums { f32x4 of[ACT_PIECES]; };
+DEVICE u32 lane_row() { return lane_id() / (4 * SEGMENTS); }
+DEVICE u32 lane_part() { return lane_id() % (4 * SEGMENTS); }
+DEVICE u32 act_row(u32 j) { return j * ACT_ROWS + lane_id() / 4 % 4 / SEGMENTS; }
 // sums + the products of each row's piece with that of each activation row.
-template <class T> DEVICE Sums multiply_rows(u32x4 row, u32x4 act, Sums sums) {
+template <class T> DEVICE Sums multiply_rows(u32x4 row, const u32x4 (&act)[ACT_PIECES], Sums sums) {
+  const Fragment a = { { {row[0], row[2]}, {row[1], row[3]}} };
   const bool upper = lane_id() >= WAVE / 2;
-  mma_piece<T>(row, upper ? act[1] : act[0], upper ? act[3] : act[2], sums);
+  UNROLL
+  for (u32 j = 0; j < ACT_PIECES; j++) {
+    const u32x4 b = { {upper ? act[j][1] : act[j][0], upper ? act[j][3] : act[j][2]}};
+    mma(a, b, sums.of[j].v, 0, T{});
+  }
   return sums;
 }
-// Sum i of a lane, of both halves. All lanes of the wave are here.
-DEVICE float whole_sum(const Sums& sums, u32 i) {
-  return sums[i] + __shfl_xor_sync(0xffffffffu, sums[i + 2], 2);
+DEVICE Sums add_sums(Sums a, const Sums& b) {
+  UNROLL
+  for (u32 j = 0; j < ACT_PIECES; j++)
+    UNROLL
+    for (u32 i = 0; i < 4; i++) a.of[j][i] += b.of[j][i];
+  return a;
 }
+DEVICE float from_lane(float x, u32 distance) { return __shfl_xor_sync(0xffffffffu, x, distance); }
+// Sum i of a lane that keeps sums: its row, activation row sum_row(i). All lanes of the wave are here.
+DEVICE float whole_sum(const Sums& sums, u32 i) { return sums.of[i / 2][i % 2] + from_lane(sums.of[i / 2][i % 2 + 2], 2); }
+DEVICE u32 sum_row(u32 i) { return i / 2 * ACT_ROWS + lane_id() % 2 * 2 + i % 2; }
+DEVICE bool keeps_sums() { return lane_id() % 4 < 2; }
 // ---- end of prelude ----
 
 // M output features (weight rows), N activation rows, K reduction.
@@ -251,12 +260,15 @@ DEVICE void finish_shared(u32 round, const T* bias, u32 bias_stride, T* out, u32
 // Where this lane finds its pieces: for each of its rows the address of its part of a slab.
 struct Operands {
   const T* weight[Y_TILES];
-  const T* act;
+  const T* act[ACT_PIECES];
 
-  // Columns beyond N repeat the last row and are not stored.
+  // Activation rows `stride` elements apart; beyond N the last row again, which is not stored.
   MEMBER void set_act(const T* rows, u32 stride) {
-    const u32 n = act_row() < N ? act_row() : N - 1;
-    act = rows + (static_cast<u64>(n) * stride + lane_part() * PIECE);
+    UNROLL
+    for (u32 j = 0; j < ACT_PIECES; j++) {
+      const u32 n = act_row(j) < N ? act_row(j) : N - 1;
+      act[j] = rows + (static_cast<u64>(n) * stride + lane_part() * PIECE);
+    }
   }
   // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
   MEMBER void set_weight(const T* rows, u32 stride, u32 m0, u32 M) {
@@ -269,7 +281,8 @@ struct Operands {
   MEMBER void advance(u32 elements) {
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++) weight[y] += elements;
-    act += elements;
+    UNROLL
+    for (u32 j = 0; j < ACT_PIECES; j++) act[j] += elements;
   }
 };
 
@@ -278,7 +291,7 @@ struct Operands {
 template <bool GUARDED> DEVICE void multiply_trip(Sums (&sum)[Y_TILES][PARTIALS], const Operands& at, u32 left) {
   const u32 lane_left = left + SLAB - 1 - lane_part() * PIECE;
   const auto inside = [=](u32 u) { return !GUARDED || (u + 1) * SLAB <= lane_left; };  // K is whole pieces
-  u32x4 w[UNRL][Y_TILES], x[UNRL];
+  u32x4 w[UNRL][Y_TILES], x[UNRL][ACT_PIECES];
   UNROLL
   for (u32 u = 0; u < UNRL; u++)
     UNROLL
@@ -287,10 +300,12 @@ template <bool GUARDED> DEVICE void multiply_trip(Sums (&sum)[Y_TILES][PARTIALS]
       if (inside(u)) w[u][y] = load16_once(at.weight[y], 0, u * SLAB * sizeof(T));
     }
   UNROLL
-  for (u32 u = 0; u < UNRL; u++) {
-    if (GUARDED) x[u] = {};
-    if (inside(u)) x[u] = load16(at.act, 0, u * SLAB * sizeof(T));
-  }
+  for (u32 u = 0; u < UNRL; u++)
+    UNROLL
+    for (u32 j = 0; j < ACT_PIECES; j++) {
+      if (GUARDED) x[u][j] = {};
+      if (inside(u)) x[u][j] = load16(at.act[j], 0, u * SLAB * sizeof(T));
+    }
   issue_first();
   UNROLL
   for (u32 u = 0; u < UNRL; u++)
@@ -311,15 +326,17 @@ DEVICE void accumulate(Sums (&sum)[Y_TILES][PARTIALS], Operands at, u32 k_wave, 
 // Bring a wave's sums to LDS.
 DEVICE void exchange(const Sums (&sum)[Y_TILES][PARTIALS], u32 wave, u32 round) {
   UNROLL
-  for (u32 y = 0; y < Y_TILES; y++)
+  for (u32 y = 0; y < Y_TILES; y++) {
+    Sums total = sum[y][0];
+    UNROLL
+    for (u32 p = 1; p < PARTIALS; p++) total = add_sums(total, sum[y][p]);
     UNROLL
     for (u32 i = 0; i < LANE_SUMS; i++) {
-      float value = whole_sum(sum[y][0], i);
-      UNROLL
-      for (u32 p = 1; p < PARTIALS; p++) value += whole_sum(sum[y][p], i);
-      const u32 n = sum_column(i), row = y * ROWS + lane_row();
-      if (n < N) exchanged[slot_of_sum(round, wave, n, row)] = value;
+      const float value = whole_sum(total, i);
+      const u32 n = sum_row(i), row = y * ROWS + lane_row();
+      if (keeps_sums() && n < N) exchanged[slot_of_sum(round, wave, n, row)] = value;
     }
+  }
 }
 
 // weight [M, K] and act [N, K] with row strides in elements; bias null, [M] (bias_stride 0) or [N, M]; out [N, M], contiguous.
