@@ -25,10 +25,17 @@ F = TypeVar("F", bound=Callable[..., "Problem | None"])
 _OMITTED = (None, False)  # values whose part is left out of the name
 
 
-def Param(default: Any = ..., *, doc: str, among: tuple[Any, ...] | None = None, **limits: Any) -> Any:
-    """A spec parameter: default, range (`ge`, `le`) or the list of allowed values, and what it means."""
-    extra: Any = {"among": list(among)} if among else None
-    return Field(default, description=doc, json_schema_extra=extra, **limits)
+def Param(
+    default: Any = ..., *, doc: str, among: tuple[Any, ...] | None = None, named: bool = True, **limits: Any
+) -> Any:
+    """A spec parameter: default, range (`ge`, `le`) or the list of allowed values, and what it means.
+
+    named  False: names leave the part out where the value is the default, as they did before the parameter was there
+    """
+    extra: Any = {"among": list(among)} if among else {}
+    if not named:
+        extra["unnamed"] = default
+    return Field(default, description=doc, json_schema_extra=extra or None, **limits)
 
 
 def rule(method: F) -> F:
@@ -171,8 +178,11 @@ class KernelSpec(BaseModel):
     def name(self) -> str:
         """Kernel symbol and file stem, e.g. `wvsplitk_bf16_N1_..._UNRL2`; the target is the build folder's name."""
         parts = [self.family, self.dtype]
+        unnamed = _unnamed(type(self))
         for field in self.parameters():
             value = getattr(self, field)
+            if field in unnamed and value == unnamed[field]:
+                continue
             if value not in _OMITTED or (value == 0 and value is not False):
                 parts.append(f"{field}{'' if value is True else value}")
         return "_".join(parts)
@@ -241,6 +251,13 @@ def _rules(cls: type[KernelSpec]) -> tuple[Callable[..., Problem | None], ...]:
     """The rules of a spec class; looking for them takes longer than asking them."""
     members: list[Any] = [getattr(cls, name, None) for name in dir(cls)]
     return tuple(member for member in members if getattr(member, "__rule__", False))
+
+
+@cache
+def _unnamed(cls: type[KernelSpec]) -> dict[str, Any]:
+    """The values that names leave out beside those of _OMITTED, by field."""
+    extras = {name: info.json_schema_extra for name, info in cls.model_fields.items()}
+    return {name: extra["unnamed"] for name, extra in extras.items() if isinstance(extra, dict) and "unnamed" in extra}
 
 
 def _placed(problem: Problem, where: str) -> Problem:

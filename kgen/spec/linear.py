@@ -88,6 +88,11 @@ class LinearSpec(KernelSpec):
         return None
 
     @property
+    def shared_step(self) -> int | None:
+        """K elements of one trip of all waves that share the K of their rows, None where each wave takes all of it."""
+        return None
+
+    @property
     def shard(self) -> int | None:
         """K elements of one work-group where several share the K of a tile, else None."""
         return None

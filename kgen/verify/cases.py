@@ -114,6 +114,9 @@ def _quick(spec: LinearSpec) -> list[Case]:
         split = _largest_k(spec, 2 * spec.shard + spec.slab + spec.piece)
         shape = spec.shape_of(rows + 1, n, split)
         out.insert(0, Case("shards", shape, bias="M", weight_pad=spec.piece, act_pad=3 * spec.piece, seed=8))
+    if spec.shared_step is not None:  # some waves make a trip more than others
+        shared = _largest_k(spec, spec.shared_step + spec.step + spec.slab + spec.piece)
+        out.append(Case("shared K", spec.shape_of(rows + 1, n, shared), bias="NM", weight_pad=spec.piece, seed=8))
     if spec.window is not None:
         crossing = _largest_k(spec, spec.window + spec.step + spec.piece)
         out.append(
@@ -143,6 +146,8 @@ def _full(spec: LinearSpec) -> list[Case]:
         1048,
         4096,
     ]
+    if spec.shared_step is not None:
+        ks += [spec.shared_step, 2 * spec.shared_step + step + slab + spec.piece]
     if spec.window is not None:
         ks += [spec.window - spec.piece, spec.window, spec.window + spec.piece, 2 * spec.window + step]
     ks = sorted({_largest_k(spec, k) for k in ks})

@@ -26,16 +26,21 @@ from tests.kernels.built import AMD, compiler
 def specs(draw: st.DrawFn) -> WvSplitKSpec:
     """A wvsplitk spec without problems, on any AMD target."""
     arch = draw(st.sampled_from(AMD))
+    matrix = ARCHES[arch].mfma_4x4x4 and draw(st.booleans())
+    k_waves = draw(st.sampled_from((1, 1, 2, 4, 8)))
+    ytile = (16, 32) if matrix else (4, 8) if ARCHES[arch].mfma_4x4x4 else range(1, 9)
     values = {
         "arch": arch,
         "dtype": draw(st.sampled_from(("bf16", "fp16"))),
         "N": draw(st.integers(1, 8)),
         "THRDS": ARCHES[arch].wave,
-        "YTILE": draw(st.sampled_from((4, 8) if ARCHES[arch].mfma_4x4x4 else range(1, 9))),
-        "WvPrGrp": draw(st.integers(1, 1024 // ARCHES[arch].wave)),
-        "A_CHUNK": draw(st.sampled_from((8, 16, 32))),
+        "YTILE": draw(st.sampled_from(ytile)),
+        "WvPrGrp": k_waves * draw(st.integers(1, 1024 // ARCHES[arch].wave // k_waves)),
+        "K_WAVES": k_waves,
+        "A_CHUNK": 8 if matrix else draw(st.sampled_from((8, 16, 32))),
         "UNRL": draw(st.sampled_from((1, 2, 4, 8))),
         "STAGING": draw(st.sampled_from(("lds", "window", "global"))),
+        "MATRIX16": matrix,
         "K": draw(st.none() | st.integers(1, 600).map(lambda k: 8 * k)),
     }
     while WvSplitKSpec.problems_of(values):  # the rules say what is too much; less of it is a spec

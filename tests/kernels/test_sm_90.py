@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from kgen.binary import read_binary, sass
+from kgen.binary.disassemble import disassemble
+from kgen.binary.loops import hot_loop
 from kgen.build import build
 from kgen.errors import ToolchainError
 from kgen.spec.sets import load_set
+from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.toolchain.nvidia import find_nvidia
 from tests.kernels.built import default_specs
 
@@ -38,3 +42,24 @@ def test_every_default_kernel_compiles_without_a_stack_and_with_the_lds_of_its_s
             name
         )  # specs count pieces of 16 bytes
         assert entry.path.endswith(".cubin"), name
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+@pytest.mark.parametrize(("n", "products"), [(1, 1), (4, 1), (5, 2), (8, 2)])
+def test_a_trip_of_matrix16_is_loads_products_and_a_choice_of_halves(n, products, tmp_path):
+    """All loads before the first product, 16 bytes each; two selections for a piece of the activations; addresses take little."""
+    tools = find_nvidia([ARCH])
+    values = dict(arch=ARCH, dtype="bf16", THRDS=32, WvPrGrp=8, K_WAVES=8, UNRL=8, STAGING="global", MATRIX16=True)
+    spec = WvSplitKSpec(N=n, YTILE=16, **values)
+    (entry,) = build([spec], arch=ARCH, folder=tmp_path, tools=tools).manifest.kernels
+    code = disassemble(read_binary(entry.image(tmp_path)), spec.name)
+    loop = hot_loop(code, spec.multiply_pattern)
+    names = [each.mnemonic for each in loop]
+    loads = [index for index, name in enumerate(names) if name.startswith("LDG")]
+    multiplies = [index for index, name in enumerate(names) if name.startswith("HMMA")]
+    assert len(loads) == 8 * (2 + products)  # two tiles of weights, and the activations
+    assert all(".128" in names[index] for index in loads)
+    assert len(multiplies) == spec.multiplies_per_step == 8 * 2 * products
+    assert max(loads) < min(multiplies)
+    assert len(names) - len(loads) - len(multiplies) - 8 * 2 * products <= 20, names

@@ -32,6 +32,15 @@ SPECS = [
     WvSplitKSpec(arch="gfx1151", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=4, A_CHUNK=16, UNRL=4),
     WvSplitKSpec(arch="gfx942", dtype="fp16", N=4, THRDS=64, YTILE=4, WvPrGrp=8, UNRL=2, STAGING="window"),
     WvSplitKSpec(arch="sm_90", dtype="bf16", N=2, THRDS=32, YTILE=2, WvPrGrp=4, UNRL=2, STAGING="global", K=4096),
+    WvSplitKSpec(arch="gfx1100", dtype="bf16", N=1, THRDS=32, WvPrGrp=8, K_WAVES=8, UNRL=4, STAGING="global"),
+    WvSplitKSpec(
+        **dict(arch="sm_90", dtype="bf16", N=4, THRDS=32, YTILE=16, WvPrGrp=8, K_WAVES=8, UNRL=8),
+        **dict(STAGING="global", MATRIX16=True),
+    ),
+    WvSplitKSpec(
+        **dict(arch="gfx950", dtype="fp16", N=6, THRDS=64, YTILE=16, WvPrGrp=4, UNRL=4),
+        **dict(STAGING="window", MATRIX16=True),
+    ),
     Llmm1Spec(arch="gfx1151", dtype="bf16", THRDS=32, ROWS_PER_BLOCK=4, WvPrGrp=4, UNRL=2),
     Llmm1Spec(arch="gfx942", dtype="fp16", THRDS=64, ROWS_PER_BLOCK=8, WvPrGrp=4, UNRL=1),
     WvSplitKQSpec(arch="gfx942", dtype="bf16", N=4, THRDS=64, YTILE=16, WvPrGrp=4, UNRL=2, MFMA="16x16x32"),

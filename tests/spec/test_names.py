@@ -16,11 +16,13 @@ specs = st.builds(
     arch=st.sampled_from(sorted(ARCHES)),
     dtype=st.sampled_from(("bf16", "fp16")),
     N=st.integers(1, 8),
-    YTILE=st.integers(1, 8),
+    YTILE=st.sampled_from((*range(1, 9), 16, 32)),
     WvPrGrp=st.integers(1, 32),
+    K_WAVES=st.sampled_from((1, 2, 8)),
     A_CHUNK=st.sampled_from((8, 16, 32)),
     UNRL=st.sampled_from((1, 2, 4, 8)),
     STAGING=st.sampled_from(("lds", "window", "global")),
+    MATRIX16=st.booleans(),
     K=st.none() | st.integers(8, 1 << 20),
 )
 
@@ -44,6 +46,9 @@ def test_a_name_is_a_c_identifier_in_the_order_of_the_fields():
     spec = WvSplitKSpec(arch="gfx1151", dtype="bf16", N=1, THRDS=32, YTILE=4, WvPrGrp=8, A_CHUNK=8, UNRL=2)
     assert spec.name == "wvsplitk_bf16_N1_THRDS32_YTILE4_WvPrGrp8_A_CHUNK8_UNRL2_STAGINGlds"
     assert spec.model_copy(update={"K": 4096}).name == spec.name + "_K4096"
+    assert spec.model_copy(update={"K_WAVES": 4, "MATRIX16": True}).name == (
+        "wvsplitk_bf16_N1_THRDS32_YTILE4_WvPrGrp8_K_WAVES4_A_CHUNK8_UNRL2_STAGINGlds_MATRIX16"
+    )
     assert spec.name.isidentifier()
 
 
@@ -61,6 +66,9 @@ GOOD = "wvsplitk_bf16_N1_THRDS32_YTILE4_WvPrGrp8_A_CHUNK8_UNRL2_STAGINGlds"
         GOOD.replace("N1", "N01"),
         GOOD.replace("UNRL2", "UNRL3"),
         GOOD.replace("YTILE4_", ""),
+        GOOD.replace("WvPrGrp8", "WvPrGrp8_K_WAVES1"),  # names were without it before the parameter was there
+        GOOD.replace("WvPrGrp8", "WvPrGrp8_K_WAVES16"),
+        GOOD + "_MATRIX16",
         GOOD + "_K",
         GOOD + "_K12",
         GOOD + "_SPEED9",

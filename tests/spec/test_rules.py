@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kgen.errors import SpecError
@@ -37,6 +39,35 @@ def test_the_base_is_possible_and_frozen():
         ({"arch": "gfx942", "THRDS": 64, "YTILE": 4, "WvPrGrp": 17}, ("THRDS", "WvPrGrp"), "at most 1024"),
         ({"arch": "gfx942", "THRDS": 64, "YTILE": 2}, ("YTILE",), "a multiple of 4"),
         ({"A_CHUNK": 12}, ("A_CHUNK",), "8, 16, 32"),
+        ({"YTILE": 9}, ("YTILE",), "1, 2, 3"),
+        ({"YTILE": 16}, ("YTILE", "MATRIX16"), "at most 8"),
+        ({"K_WAVES": 3}, ("K_WAVES",), "1, 2, 4"),
+        ({"WvPrGrp": 4, "K_WAVES": 8}, ("K_WAVES", "WvPrGrp"), "a divisor of WvPrGrp"),
+        ({"WvPrGrp": 12, "K_WAVES": 8}, ("K_WAVES", "WvPrGrp"), "a divisor of WvPrGrp"),
+        ({"MATRIX16": True}, ("MATRIX16",), "CDNA and NVIDIA"),
+        ({"arch": "sm_90", "YTILE": 6, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
+        ({"arch": "sm_90", "YTILE": 1, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
+        (
+            {"arch": "gfx942", "THRDS": 64, "YTILE": 8, "MATRIX16": True},
+            ("YTILE", "MATRIX16"),
+            "16 or 32 with MATRIX16",
+        ),
+        ({"arch": "sm_90", "YTILE": 8, "A_CHUNK": 16, "MATRIX16": True}, ("A_CHUNK", "MATRIX16"), "8 with MATRIX16"),
+        (
+            {"arch": "sm_90", "YTILE": 32, "UNRL": 8, "MATRIX16": True, "WvPrGrp": 16},
+            ("YTILE", "UNRL", "A_CHUNK", "N"),
+            "at most 104",
+        ),
+        (
+            {"N": 3, "YTILE": 3, "WvPrGrp": 24, "A_CHUNK": 16, "UNRL": 8},
+            ("YTILE", "UNRL", "A_CHUNK", "N"),
+            "at most 224",  # six waves of a SIMD share 1536 registers, which are handed out by 24
+        ),
+        (
+            {"N": 8, "WvPrGrp": 32, "YTILE": 8, "K_WAVES": 32, "STAGING": "window"},
+            ("STAGING", "K", "N"),
+            "at most 65536",
+        ),
         ({"UNRL": 3}, ("UNRL",), "1, 2, 4, 8"),
         ({"STAGING": "l2"}, ("STAGING",), "lds, window, global"),
         ({"YTILE": 8, "A_CHUNK": 32, "UNRL": 8}, ("YTILE", "UNRL", "A_CHUNK", "N"), "at most"),
@@ -127,6 +158,58 @@ def test_the_grid_and_lds_expressions_say_what_launch_does(staging, m):
     launch = spec.launch(GemmShape(m, 1, 1024), cu=20)
     assert eval(spec.grid_expr, {"__builtins__": {}}, names) == launch.grid[0]
     assert eval(spec.lds_expr, {"__builtins__": {}}, names) == launch.lds_bytes
+
+
+def test_a_wave_of_several_that_share_k_adds_its_share_and_then_theirs():
+    shape = GemmShape(64, 1, 7168)  # 28 slabs of 256
+    alone = WvSplitKSpec(**{**BASE, "WvPrGrp": 8, "UNRL": 4, "STAGING": "global"})
+    shared = alone.model_copy(update={"K_WAVES": 8})
+    assert (alone.rows_per_group, shared.rows_per_group) == (8, 1)
+    assert (alone.wave_trips(shape), shared.wave_trips(shape)) == (7, 1)
+    assert alone.additions(shape) == 28 * 8 + 1 + 5 + 1  # two sums in turn, the lanes, the bias
+    assert shared.additions(shape) == 4 * 8 + 1 + 5 + 7 + 1
+    assert (
+        shared.additions(GemmShape(64, 1, 7168 + 256)) == 5 * 8 + 1 + 5 + 7 + 1
+    )  # one slab more, whichever wave takes it
+
+
+@pytest.mark.parametrize(
+    ("arch", "ytile", "rows", "sums"),
+    [("sm_90", 16, 8, 2), ("sm_90", 4, 4, 4), ("sm_90", 2, 2, 8), ("gfx942", 16, 16, 1)],
+)
+def test_the_matrix_instruction_adds_what_four_lanes_bring(arch, ytile, rows, sums):
+    values = dict(arch=arch, THRDS=ARCHES[arch].wave, YTILE=ytile, WvPrGrp=4, K_WAVES=4, UNRL=4, STAGING="global")
+    spec = WvSplitKSpec(**{**BASE, **values, "MATRIX16": True})
+    slab = ARCHES[arch].wave // rows * 8
+    assert (spec.lane_rows, spec.row_tiles, spec.slab, spec.step) == (rows, ytile // rows, slab, 4 * slab)
+    last = (spec.partials - 1) + (sums - 1).bit_length() + 3 + 1  # sums of a row, of the waves, the bias
+    assert spec.additions(GemmShape(64, 1, 4096)) == 4096 // sums // 4 + last
+    assert spec.additions(GemmShape(64, 1, 4104)) == 4096 // sums // 4 + spec.step // sums + last  # a trip more
+
+
+@pytest.mark.parametrize(
+    ("ytile", "products"), [(2, (1, 2, 4, 8)), (4, (1, 1, 2, 4)), (8, (1, 1, 1, 2)), (32, (1, 1, 1, 2))]
+)
+def test_on_sm_90_the_columns_of_an_instruction_are_activation_rows_and_segments_of_k(ytile, products):
+    values = {**BASE, "arch": "sm_90", "YTILE": ytile, "MATRIX16": True, "UNRL": 1, "WvPrGrp": 4}
+    assert tuple(WvSplitKSpec(**{**values, "N": n}).products for n in (1, 2, 4, 8)) == products
+
+
+@given(
+    st.sampled_from(sorted(ARCHES)),
+    st.sampled_from((1, 2, 4, 8, 16, 32)),
+    st.sampled_from((1, 2, 3, 4, 8, 16, 32)),
+    st.sampled_from((1, 8)),
+    st.booleans(),
+)
+def test_whatever_is_wrong_the_rules_answer(arch, k_waves, ytile, unrl, matrix):
+    """Several may refuse at once, each on values that another one refuses."""
+    values = dict(
+        arch=arch, THRDS=ARCHES[arch].wave, WvPrGrp=8, K_WAVES=k_waves, YTILE=ytile, UNRL=unrl, MATRIX16=matrix
+    )
+    spec, found = WvSplitKSpec.tried({**BASE, **values})
+    assert spec is not None
+    assert found or spec.rows_per_group * k_waves == 8 * ytile
 
 
 def test_arguments_lie_as_c_lays_them_out():

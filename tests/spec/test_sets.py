@@ -23,9 +23,12 @@ def test_the_parameters_set_of_wvsplitk_holds_every_value_of_every_parameter(arc
         if field == "N":
             wanted = set(range(1, 9))
         if field == "YTILE":
-            wanted = {4, 8} if ARCHES[arch].mfma_4x4x4 else set(range(1, 9)) if arch != "sm_90" else {1, 2}
-        if field == "UNRL" and arch == "sm_90":
-            wanted = {1, 2, 4}
+            side_by_side = {4, 8, 16, 32} if ARCHES[arch].mfma_4x4x4 else {1, 2, 8, 16, 32}
+            wanted = set(range(1, 9)) if ARCHES[arch].matrix.startswith("wmma") else side_by_side
+        if field == "K_WAVES" and ARCHES[arch].wave == 64:
+            wanted -= {32}  # more work-items than a group may have
+        if field == "MATRIX16":
+            wanted = {False, not ARCHES[arch].matrix.startswith("wmma")}
         if field == "K":
             assert None in seen
             wanted = {1048}

@@ -50,6 +50,8 @@ def test_quick_cases_reach_every_loop_of_a_kernel_whose_k_is_free():
         assert any(k < spec.slab for k in ks), f"{spec.name}: remainder alone"
         if spec.window is not None:
             assert any(k > spec.window for k in ks), f"{spec.name}: more than one window"
+        if spec.shared_step is not None:
+            assert any(k > spec.shared_step + spec.step for k in ks), f"{spec.name}: two trips of a wave, one of others"
 
 
 def test_quick_cases_have_all_forms_of_bias_and_data():
