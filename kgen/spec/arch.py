@@ -46,6 +46,7 @@ class ArchFacts(BaseModel):
     mfma_4x4x4                   the 16-block 4x4x4 matrix multiply: four rows meet four columns in each lane group  [test]
     matrix                       which instruction multiplies 16x16 tiles with fp32 sums; the preludes know each     [test]
     lds_dma16                    16 bytes per lane from global memory into LDS without passing registers            [test]
+    clusters                     work-groups may form clusters that run at the same time and read each other's LDS   [cuda]
     pk_fma_f32                   packed fp32 multiply-add                                                           [test]
     fp8                          meaning of 8-bit floats: "ocp" (e4m3fn), "fnuz" (e4m3fnuz), or None: no fp8 instructions   [isa] [cuda]
     mfma_fp8                     matrix multiplies 16x16x32 and 32x32x16 of fp8                                     [test]
@@ -77,6 +78,7 @@ class ArchFacts(BaseModel):
     mfma_4x4x4: bool = False
     matrix: Matrix
     lds_dma16: bool = False
+    clusters: bool = False
     pk_fma_f32: bool = False
     fp8: Literal["ocp", "fnuz"] | None = None
     mfma_fp8: bool = False
@@ -175,6 +177,7 @@ _TABLE = (
         dot2_f16=False,
         dot2_bf16=False,
         matrix="mma_m16n8k16",
+        clusters=True,
         fp8="ocp",
     ),
 )

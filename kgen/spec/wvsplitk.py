@@ -10,7 +10,8 @@ the spec decides, so results are the same bits on every run.
 On CDNA the 4x4x4 matrix instruction multiplies four weight rows with four activation rows in every group of four lanes, so a wave's lanes
 hold four rows side by side (`lane_rows`); elsewhere each lane works on one row at a time with 2-element dot products. With MATRIX16 (CDNA and
 NVIDIA) 2 to 16 rows lie side by side, the lanes of each split K, and activation rows are columns of the matrix instruction with 16 rows: the
-time hardly grows with N. Where M is too small to make enough waves, K_WAVES waves share the K of their rows.
+time hardly grows with N. Where M is too small to make enough waves, K_WAVES waves share the K of their rows,
+and on sm_90 those of K_GROUPS work-groups, so that a group needs only its share of the activations.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import ClassVar, Literal, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Param, rule
+from kgen.spec.base import Launch, Param, rule
 from kgen.spec.linear import PIECE, LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 
@@ -47,6 +48,9 @@ class WvSplitKSpec(LinearSpec):
         among=(1, 2, 4, 8, 16, 32),
         named=False,
         doc="waves of a group that share the K of their rows; the others have rows of their own",
+    )
+    K_GROUPS: int = Param(
+        1, among=(1, 2, 4, 8), named=False, doc="work-groups of a cluster, whose waves share the K of their rows; sm_90"
     )
     A_CHUNK: int = Param(8, among=(8, 16, 32), doc="consecutive K elements one lane loads of a row, 2 bytes each")
     UNRL: int = Param(2, among=(1, 2, 4, 8), doc="slabs of THRDS lanes x A_CHUNK in flight per weight row")
@@ -149,8 +153,13 @@ class WvSplitKSpec(LinearSpec):
         return self.window_k if self.STAGING == "window" else None
 
     @property
+    def k_parts(self) -> int:
+        """Waves that share the K of their rows, of all work-groups that do."""
+        return self.K_WAVES * self.K_GROUPS
+
+    @property
     def shared_step(self) -> int | None:
-        return self.step * self.K_WAVES if self.K_WAVES > 1 else None
+        return self.step * self.k_parts if self.k_parts > 1 else None
 
     @property
     def weight_vgprs(self) -> int:
@@ -159,8 +168,11 @@ class WvSplitKSpec(LinearSpec):
 
     @property
     def exchange_bytes(self) -> int:
-        """LDS in which the sums of waves that share K meet, twice."""
-        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N if self.K_WAVES > 1 else 0
+        """LDS in which the sums of waves that share K meet, twice, and those of a group where groups share it too."""
+        if self.k_parts == 1:
+            return 0
+        whole = self.rows_per_group * self.N if self.K_GROUPS > 1 else 0
+        return 4 * (2 * self.WvPrGrp * self.YTILE * self.N + whole)
 
     @property
     def static_lds(self) -> int:
@@ -198,6 +210,20 @@ class WvSplitKSpec(LinearSpec):
         return Problem(("K_WAVES", "WvPrGrp"), found, "a divisor of WvPrGrp", "K_WAVES = 1")
 
     @rule
+    def groups_can_meet(self, arch: ArchFacts) -> Problem | None:
+        if self.K_GROUPS == 1 or arch.clusters:
+            return None
+        found = f"{self.K_GROUPS}: work-groups on {arch.name} do not read each other's LDS"
+        return Problem(("K_GROUPS",), found, "1; sm_90 has clusters", "K_WAVES")
+
+    @rule
+    def groups_share_one_tile(self, arch: ArchFacts) -> Problem | None:
+        if self.K_GROUPS == 1 or self.STAGING == "global":
+            return None
+        found = f"{self.K_GROUPS} with {self.STAGING}: a group needs its share of K alone"
+        return Problem(("K_GROUPS", "STAGING"), found, "STAGING = global", "STAGING = global")
+
+    @rule
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
         if self.YTILE % self.lane_rows == 0 or self.matrix_where_it_is(arch):
             return None
@@ -217,7 +243,7 @@ class WvSplitKSpec(LinearSpec):
         act = 4 * (self.act_pieces * self.UNRL if self.MATRIX16 else self.act_tiles * self.pieces)
         sums = (1 if self.MATRIX16 else self.act_tiles) * self.row_tiles * self.partials * self.sums_per_tile
         used = self.weight_vgprs + act + sums
-        kept = 16 + (2 * self.row_tiles if self.MATRIX16 else 0) + (8 if self.K_WAVES > 1 else 0)
+        kept = 16 + (2 * self.row_tiles if self.MATRIX16 else 0) + (8 if self.k_parts > 1 else 0)
         limit = budget - kept  # loop state, addresses of each lane, what finds the sums of other waves
         if used <= limit:
             return None
@@ -237,7 +263,7 @@ class WvSplitKSpec(LinearSpec):
                 ("WvPrGrp", "YTILE", "N"), what, f"at most {arch.static_lds} on {arch.name}", "lower WvPrGrp"
             )
         what = f"{self.N} rows of {self.K if self.STAGING == 'lds' else self.window_k} elements = {self.static_lds} bytes of LDS"
-        if self.K_WAVES > 1:
+        if self.k_parts > 1:
             what += f", {self.exchange_bytes} of them for sums"
         hint = "STAGING = window" if self.STAGING == "lds" else "lower UNRL or A_CHUNK"
         return Problem(("STAGING", "K", "N"), what, f"at most {arch.static_lds} on {arch.name}", hint)
@@ -271,18 +297,35 @@ class WvSplitKSpec(LinearSpec):
     def lds_bytes(self, shape: GemmShape) -> int:
         return self.static_lds + self.dynamic_lds(shape)
 
+    @property
+    def grid_rule(self) -> str:
+        return (
+            f"clusters of {self.K_GROUPS}, one per {self.rows_per_group} output features"
+            if self.K_GROUPS > 1
+            else super().grid_rule
+        )
+
+    @property
+    def grid_expr(self) -> str:
+        return super().grid_expr if self.K_GROUPS == 1 else f"{self.K_GROUPS} * {super().grid_expr}"
+
+    def launch(self, shape: GemmShape, cu: int) -> Launch:
+        launch = super().launch(shape, cu)
+        groups = launch.grid[0] * self.K_GROUPS
+        return Launch((groups, 1, 1), launch.block, launch.lds_bytes)
+
     def wave_trips(self, shape: GemmShape) -> int:
-        return ceil_div(ceil_div(shape.K, self.step), self.K_WAVES)
+        return ceil_div(ceil_div(shape.K, self.step), self.k_parts)
 
     def slabs_of_wave(self, shape: GemmShape) -> int:
-        """The most slabs that one wave adds up: every K_WAVES-th trip, and of what is left every K_WAVES-th slab."""
+        """The most slabs that one wave adds up: every k_parts-th trip, and of what is left every k_parts-th slab."""
         slabs = ceil_div(shape.K, self.slab)
-        if self.K_WAVES == 1:
+        if self.k_parts == 1:
             return slabs
         if self.MATRIX16:  # what is left is a trip like the others
             return min(slabs, self.wave_trips(shape) * self.UNRL)
         left = ceil_div(shape.K % self.step, self.slab)
-        return ceil_div(shape.K // self.step, self.K_WAVES) * self.UNRL + ceil_div(left, self.K_WAVES)
+        return ceil_div(shape.K // self.step, self.k_parts) * self.UNRL + ceil_div(left, self.k_parts)
 
     def additions(self, shape: GemmShape) -> int:
         # Of a lane; the matrix instruction adds the products of four lanes to one sum, on NVIDIA of half their pieces.
@@ -290,7 +333,7 @@ class WvSplitKSpec(LinearSpec):
         chain = self.slabs_of_wave(shape) * (4 * PIECE // halves if self.MATRIX16 else self.A_CHUNK)
         apart = self.k_lanes // 4 * halves if self.MATRIX16 else self.k_lanes  # sums of a row
         lanes = (apart - 1).bit_length()
-        return chain + (self.partials - 1) + lanes + (self.K_WAVES - 1) + 1
+        return chain + (self.partials - 1) + lanes + (self.K_WAVES - 1) + (self.K_GROUPS - 1) + 1
 
     # ---- what the machine code should show
 

@@ -38,6 +38,10 @@ SPECS = [
         **dict(STAGING="global", MATRIX16=True),
     ),
     WvSplitKSpec(
+        **dict(arch="sm_90", dtype="fp16", N=3, THRDS=32, YTILE=2, WvPrGrp=4, K_WAVES=2, K_GROUPS=8, UNRL=2),
+        **dict(STAGING="global", MATRIX16=True),
+    ),
+    WvSplitKSpec(
         **dict(arch="gfx950", dtype="fp16", N=6, THRDS=64, YTILE=16, WvPrGrp=4, UNRL=4),
         **dict(STAGING="window", MATRIX16=True),
     ),

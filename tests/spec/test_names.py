@@ -19,6 +19,7 @@ specs = st.builds(
     YTILE=st.sampled_from((*range(1, 9), 16, 32)),
     WvPrGrp=st.integers(1, 32),
     K_WAVES=st.sampled_from((1, 2, 8)),
+    K_GROUPS=st.sampled_from((1, 1, 4)),
     A_CHUNK=st.sampled_from((8, 16, 32)),
     UNRL=st.sampled_from((1, 2, 4, 8)),
     STAGING=st.sampled_from(("lds", "window", "global")),

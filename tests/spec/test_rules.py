@@ -45,6 +45,9 @@ def test_the_base_is_possible_and_frozen():
         ({"WvPrGrp": 4, "K_WAVES": 8}, ("K_WAVES", "WvPrGrp"), "a divisor of WvPrGrp"),
         ({"WvPrGrp": 12, "K_WAVES": 8}, ("K_WAVES", "WvPrGrp"), "a divisor of WvPrGrp"),
         ({"MATRIX16": True}, ("MATRIX16",), "CDNA and NVIDIA"),
+        ({"K_GROUPS": 2, "STAGING": "global"}, ("K_GROUPS",), "sm_90 has clusters"),
+        ({"arch": "sm_90", "K_GROUPS": 2}, ("K_GROUPS", "STAGING"), "STAGING = global"),
+        ({"arch": "sm_90", "K_GROUPS": 16, "STAGING": "global"}, ("K_GROUPS",), "1, 2, 4, 8"),
         ({"arch": "sm_90", "YTILE": 6, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
         ({"arch": "sm_90", "YTILE": 1, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
         (
@@ -210,6 +213,30 @@ def test_whatever_is_wrong_the_rules_answer(arch, k_waves, ytile, unrl, matrix):
     spec, found = WvSplitKSpec.tried({**BASE, **values})
     assert spec is not None
     assert found or spec.rows_per_group * k_waves == 8 * ytile
+
+
+@pytest.mark.parametrize("m", [1, 8, 9, 128])
+def test_a_cluster_of_work_groups_makes_one_tile(m):
+    values = {
+        **BASE,
+        "arch": "sm_90",
+        "N": 4,
+        "YTILE": 8,
+        "WvPrGrp": 8,
+        "UNRL": 2,
+        "STAGING": "global",
+        "MATRIX16": True,
+    }
+    alone = WvSplitKSpec(**{**values, "K_WAVES": 8})
+    shared = WvSplitKSpec(**{**values, "K_WAVES": 8, "K_GROUPS": 8})
+    shape = GemmShape(m, 4, 7168)
+    assert shared.rows_per_group == alone.rows_per_group == 8
+    assert shared.launch(shape, 132).grid[0] == 8 * alone.launch(shape, 132).grid[0]
+    names = {"M": m, "ceil_div": lambda a, b: -(-a // b)}
+    assert eval(shared.grid_expr, {"__builtins__": {}}, names) == shared.launch(shape, 132).grid[0]
+    assert (alone.wave_trips(shape), shared.wave_trips(shape)) == (14, 2)
+    assert shared.additions(shape) == 2 * 2 * 16 + (shared.partials - 1) + 1 + 7 + 7 + 1
+    assert shared.static_lds == alone.static_lds + 4 * 8 * 4
 
 
 def test_arguments_lie_as_c_lays_them_out():
