@@ -5,7 +5,8 @@ layout is in docs/wvsplitk_int4.md; kgen.ops.pack makes it from checkpoints.
 
 On RDNA all lanes of a wave work on one row at a time and split K (`lane_rows` 1). Where the matrix instruction multiplies 16 weight rows at
 once (CDNA, NVIDIA), 16 rows lie side by side in a wave, four lanes of each row split K, and the columns of the tile that activation rows do not
-need serve to keep the groups of a slab apart: column n * GROUPS + g sums group g of activation row n.
+need serve to keep the groups of a slab apart: column n * GROUPS + g sums group g of activation row n. With DEQUANT digits they hold the bytes of
+activations instead: column n * DIGITS + d is digit d of activation row n.
 """
 
 from __future__ import annotations
@@ -266,8 +267,9 @@ class W4Spec(KernelSpec):
         """One column tile of digits, one group to a slab, and an integer matrix instruction in the prelude."""
         if not self.digits:
             return None
-        if arch.vendor != "nvidia":
-            return Problem(("DEQUANT",), f"digits on {arch.name}", "digits on sm_90", "DEQUANT = magic")
+        if not self.matrix:
+            found = f"digits on {arch.name}, whose lanes work on one row at a time"
+            return Problem(("DEQUANT",), found, "digits on CDNA and sm_90", "DEQUANT = actsum")
         if self.N * DIGITS > self.columns:
             most = self.columns // DIGITS
             return Problem(
@@ -348,7 +350,7 @@ class W4Spec(KernelSpec):
         if self.facts.vendor == "nvidia":
             return r"IMMA" if self.digits else r"HMMA"
         if self.matrix:
-            return r"v_mfma_f32_16x16x(16|32)"
+            return r"v_mfma_i32_16x16x32_i8" if self.digits else r"v_mfma_f32_16x16x(16|32)"
         if self.DEQUANT == "scalar":
             return r"v_(dual_)?(fma|fmac|fmaak|fmamk|fma_mix)_f32"
         return r"v_(dual_)?dot2(acc|c)?_f32_(f16|bf16)"
@@ -361,9 +363,10 @@ class W4Spec(KernelSpec):
     @property
     def multiplies_per_step(self) -> int:
         """How many multiplying instructions one trip holds."""
-        if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
-            per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
-            return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
+        if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950 and of bytes
+            per_word = 1 if self.digits or self.facts.matrix == "mfma_16x16x32" else 2
+            tiles = self.row_tiles + (1 if self.digits and self.HAS_ZP else 0)  # and the digits' own sums
+            return self.words * self.UNRL * tiles * self.column_tiles * per_word
         if self.DEQUANT == "scalar":  # and one for each sum that meets its scale
             return self.macs_per_step + self.UNRL * self.YTILE * self.N
         return self.macs_per_step // 2
