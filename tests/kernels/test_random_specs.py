@@ -88,7 +88,7 @@ def int4_specs(draw: st.DrawFn) -> WvSplitKInt4Spec:
         "UNRL": draw(st.sampled_from((1, 2, 4, 8))),
         "GROUP_SIZE": draw(st.sampled_from((32, 64, 128))),
         "HAS_ZP": draw(st.booleans()),
-        "DEQUANT": draw(st.sampled_from(get_args(Dequant))),
+        "DEQUANT": draw(st.sampled_from([way for way in get_args(Dequant) if way != "digits"])),
         "STAGING": draw(
             st.sampled_from(
                 ("lds", "window", "prefix", "global", "wave") if matrix else ("lds", "window", "prefix", "global")
@@ -96,8 +96,13 @@ def int4_specs(draw: st.DrawFn) -> WvSplitKInt4Spec:
         ),
         "K": draw(st.none() | st.integers(1, 20).map(lambda k: 128 * k)),
     }
+    smaller = {"YTILE": 16 if matrix else 1, "K_WAVES": 1, "A_CHUNK": 8, "STAGING": "window"}
+    if matrix and draw(st.booleans()):
+        kept = draw(st.booleans())  # for the group's next tiles: K is whole trips of all waves
+        of_wave = {"STAGING": "own", "K_WAVES": values["WvPrGrp"], "K": None} if kept else {"STAGING": "wave"}
+        values |= {"DEQUANT": "digits", "GROUP_SIZE": 128, "A_CHUNK": 32, "N": min(4, values["N"]), **of_wave}
+        smaller = {"YTILE": 16} if kept else {"YTILE": 16, "K_WAVES": 1}
     while WvSplitKInt4Spec.problems_of(values):
-        smaller = {"YTILE": 16 if matrix else 1, "K_WAVES": 1, "A_CHUNK": 8, "STAGING": "window"}
         values = {**values, **smaller, "UNRL": max(1, values["UNRL"] // 2), "N": max(1, values["N"] - 1)}
     return WvSplitKInt4Spec(**values)
 

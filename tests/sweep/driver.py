@@ -17,7 +17,7 @@ from kgen.sweep.workload import layers_of, workloads
 from tests.sweep.fakes import FakePlan
 
 ARCH = "gfx1151"
-AXES = {"YTILE": [1, 2], "WvPrGrp": [2, 4, 8], "A_CHUNK": [8], "UNRL": [1, 2], "STAGING": ["lds"]}
+AXES = {"YTILE": [1, 2], "WvPrGrp": [2, 4, 8], "A_CHUNK": [8], "UNRL": [1, 2], "STAGING": ["lds"], "K_WAVES": [1]}
 
 
 def small_plan():
