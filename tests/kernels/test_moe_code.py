@@ -62,11 +62,13 @@ def test_a_trip_is_one_loop_or_no_loop(arch, built):
 
 
 @pytest.mark.parametrize("arch", AMD)
-def test_products_are_those_of_the_16_bit_instruction(arch, built):
+def test_products_are_those_of_the_16_bit_instruction_or_of_bytes(arch, built):
     kernels = built(arch)
     for name, spec in everything(arch).items():
         opcodes = kernels.isa(name).opcodes
-        wanted = ("v_mfma_f32_16x16x",) if spec.matrix else ("v_dot2", "v_dual_dot2")
+        wanted = ("v_dot2", "v_dual_dot2")
+        if spec.matrix:
+            wanted = ("v_mfma_i32_16x16x32_i8",) if spec.digits else ("v_mfma_f32_16x16x",)
         if spec.DEQUANT != "scalar":
             assert any(opcode.startswith(wanted) for opcode in opcodes), name
 
