@@ -164,7 +164,7 @@ class W4Spec(KernelSpec):
     def slab_bytes(self) -> int:
         """LDS bytes of a staged slab: the activations, and the sum of each chunk or what a column of digits is worth where DEQUANT needs it."""
         if self.digits:
-            return self.N * DIGITS * self.slab + 4 * self.columns
+            return self.N * DIGITS * self.slab + 4 * self.columns * self.column_tiles
         return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
 
     @property
@@ -212,7 +212,7 @@ class W4Spec(KernelSpec):
     def act_vgprs(self) -> int:
         """Registers for activations: of a trip where they come from memory, else of a word or two."""
         if self.digits:
-            return 2 * self.words
+            return 2 * self.words * self.column_tiles
         if self.from_memory:
             return 4 * self.words * self.column_tiles * self.UNRL
         return 8 * self.column_tiles if self.matrix else 4 * self.N
@@ -241,7 +241,7 @@ class W4Spec(KernelSpec):
     def sum_vgprs(self) -> int:
         """Registers for sums: of the group at hand and of the row."""
         if self.digits:
-            return 4 + self.rows_of_lane * self.row_tiles
+            return (4 + self.rows_of_lane * self.row_tiles) * self.column_tiles
         per_tile = 4 if self.matrix else 1
         return 2 * per_tile * self.row_tiles * self.column_tiles
 
@@ -264,20 +264,12 @@ class W4Spec(KernelSpec):
 
     @rule
     def digits_fit_the_matrix(self, arch: ArchFacts) -> Problem | None:
-        """One column tile of digits, one group to a slab, and an integer matrix instruction in the prelude."""
+        """One group to a slab, and an integer matrix instruction in the prelude."""
         if not self.digits:
             return None
         if not self.matrix:
             found = f"digits on {arch.name}, whose lanes work on one row at a time"
             return Problem(("DEQUANT",), found, "digits on CDNA and sm_90", "DEQUANT = actsum")
-        if self.N * DIGITS > self.columns:
-            most = self.columns // DIGITS
-            return Problem(
-                ("DEQUANT", "N"),
-                f"digits of {self.N} rows",
-                f"at most {most} rows of {DIGITS} digits",
-                "DEQUANT = magic",
-            )
         if self.slab != self.GROUP_SIZE:
             found = f"{self.A_CHUNK} codes to each of {self.k_lanes} lanes, groups of {self.GROUP_SIZE}"
             return Problem(

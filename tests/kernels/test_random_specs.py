@@ -100,7 +100,7 @@ def int4_specs(draw: st.DrawFn) -> WvSplitKInt4Spec:
     if matrix and draw(st.booleans()):
         kept = draw(st.booleans())  # for the group's next tiles: K is whole trips of all waves
         of_wave = {"STAGING": "own", "K_WAVES": values["WvPrGrp"], "K": None} if kept else {"STAGING": "wave"}
-        values |= {"DEQUANT": "digits", "GROUP_SIZE": 128, "A_CHUNK": 32, "N": min(4, values["N"]), **of_wave}
+        values |= {"DEQUANT": "digits", "GROUP_SIZE": 128, "A_CHUNK": 32, **of_wave}
         smaller = {"YTILE": 16} if kept else {"YTILE": 16, "K_WAVES": 1}
     while WvSplitKInt4Spec.problems_of(values):
         values = {**values, **smaller, "UNRL": max(1, values["UNRL"] // 2), "N": max(1, values["N"] - 1)}

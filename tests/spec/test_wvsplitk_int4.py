@@ -73,8 +73,6 @@ def test_a_name_is_in_the_order_of_the_fields_and_not_taken_for_wvsplitk():
         (PLAIN | {"N": 8, "K": 8192}, ("STAGING", "K", "N", "WvPrGrp"), "at most 65536"),
         (PLAIN | {"GROUP_SIZE": 48}, ("GROUP_SIZE",), "32, 64, 128"),
         (PLAIN | {"DEQUANT": "digits"}, ("DEQUANT",), "digits on CDNA and sm_90"),
-        (MATRIX | {"DEQUANT": "digits", "STAGING": "wave", "N": 5}, ("DEQUANT", "N"), "at most 4 rows of 4 digits"),
-        (DIGITS | {"N": 3}, ("DEQUANT", "N"), "at most 2 rows of 4 digits"),
         (DIGITS | {"GROUP_SIZE": 64}, ("DEQUANT", "A_CHUNK", "GROUP_SIZE"), "whole groups to a slab"),
         (DIGITS | {"STAGING": "lds"}, ("DEQUANT", "STAGING"), "each wave makes its own digits"),
         (DIGITS | {"STAGING": "own", "WvPrGrp": 16}, ("STAGING", "DEQUANT", "K_WAVES"), "all waves sharing K"),

@@ -247,6 +247,7 @@ template <class T> DEVICE float sum_of_piece(u32x4 piece, float sum) {
 // ---- end of prelude ----
 
 // ---- prelude: the integer matrix instruction; AMD gfx942 ----
+DEVICE u32 flip_and(u32 x, u32 flip, u32 mask) { return (x ^ flip) & mask; }
 DEVICE u32 max_u32(u32 a, u32 b) { return a > b ? a : b; }
 DEVICE i32 max_i32(i32 a, i32 b) { return a > b ? a : b; }
 // The larger one of each half.
@@ -324,13 +325,14 @@ constexpr u32 SLAB = K_LANES * A_CHUNK;  // K elements that the lanes of a row c
 constexpr u32 K_WAVES = 8;       // waves that share the K of a tile
 
 // digits: the codes stay integers. Of each byte the upper code, less 8 and times 16: its highest bit inverted is the sign.
-DEVICE u32 codes_of_byte(u32 word) { return (word ^ 0x88888888u) & 0xf0f0f0f0u; }
+DEVICE u32 codes_of_byte(u32 word) { return flip_and(word, 0x88888888u, 0xf0f0f0f0u); }
 
 // A slab of one activation row is 16 pieces of eight elements. In LDS each of its elements is four digits, which are four columns of the matrix
 // instruction: [half of the words][column][part] pieces of 16 bytes, which hold the bytes of two words. Behind them, what a column's sum is worth.
 constexpr u32 DIGITS = 4, ROW_PIECES = SLAB / PIECE, ACT_COLUMNS = N * DIGITS;
-constexpr u32 SLAB_PIECES = 2 * ACT_COLUMNS * K_LANES + COLUMNS / 4;
-static_assert(WORDS == 4 && ACT_COLUMNS <= COLUMNS, "the layout of digits");
+constexpr u32 TILES = (ACT_COLUMNS + COLUMNS - 1) / COLUMNS, TILE_ROWS = COLUMNS / DIGITS;  // of columns, each with the digits of so many activation rows
+constexpr u32 SLAB_PIECES = 2 * ACT_COLUMNS * K_LANES + TILES * COLUMNS / 4;
+static_assert(WORDS == 4, "the layout of digits");
 
 constexpr u32 MANTISSA = 7, INFINITE = 255, BIAS = 127;  // of an activation
 
@@ -343,18 +345,22 @@ DEVICE void store_digits(u32x4* slabs, u32 slot, bool there, u32x4 piece) {
   const i32 exponent = static_cast<i32>(largest >> MANTISSA), wanted = 29 + static_cast<i32>(BIAS) - max_i32(exponent, 1);
   const i32 shift = wanted < 120 ? wanted : 120;  // whatever is smaller still becomes 0
   const float factor = as_float(static_cast<u32>(shift + 127) << 23);
-  u32 digits[8];  // of an element, from the lowest: bytes with 128 added, but for the highest, and taken off again
+  u32 digits[8];  // of an element, from the lowest: bytes with 128 added, but for the highest
   UNROLL
   for (u32 i = 0; i < 4; i++) {
-    digits[2 * i] = (static_cast<u32>(round_to_i32(low_f32(piece[i], T{}) * factor)) + 0x00808080u) ^ 0x00808080u;
-    digits[2 * i + 1] = (static_cast<u32>(round_to_i32(high_f32(piece[i], T{}) * factor)) + 0x00808080u) ^ 0x00808080u;
+    digits[2 * i] = static_cast<u32>(round_to_i32(low_f32(piece[i], T{}) * factor)) + 0x00808080u;
+    digits[2 * i + 1] = static_cast<u32>(round_to_i32(high_f32(piece[i], T{}) * factor)) + 0x00808080u;
   }
   const u32 part = slot % ROW_PIECES / WORDS, word = slot % WORDS, n = slot / ROW_PIECES % N;
   const u32 u = slot / (ROW_PIECES * N);  // of the trip
   u32x4* slab = slabs + u * SLAB_PIECES;
   u32 turned[2][DIGITS];  // a digit of the elements whose codes are the lower halves of a word's bytes, and of the others
   UNROLL
-  for (u32 half = 0; half < 2; half++) turn_bytes(digits[2 * half], digits[2 * half + 4], digits[2 * half + 1], digits[2 * half + 5], turned[half]);
+  for (u32 half = 0; half < 2; half++) {
+    turn_bytes(digits[2 * half], digits[2 * half + 4], digits[2 * half + 1], digits[2 * half + 5], turned[half]);
+    UNROLL
+    for (u32 d = 0; d < DIGITS - 1; d++) turned[half][d] ^= 0x80808080u;  // and taken off again
+  }
   if (!there) return;
   UNROLL
   for (u32 d = 0; d < DIGITS; d++)
@@ -364,22 +370,23 @@ DEVICE void store_digits(u32x4* slabs, u32 slot, bool there, u32x4 piece) {
   if (word == 0) reinterpret_cast<float*>(slab + 2 * ACT_COLUMNS * K_LANES)[n * DIGITS + part] = unit;
 }
 
-// What a lane has of the digits of a slab.
+// What a lane has of the digits of a slab in one tile of columns. Columns beyond those that there are: others again, which are not stored.
 struct ActDigits {
   u32 word[WORDS][2];      // of its column: the digits that meet the lower codes of a word's bytes, and the upper ones
   float worth[LANE_COLUMNS];  // of the columns whose sums it gets
 };
-DEVICE ActDigits load_digits(const u32x4* slab) {
+DEVICE ActDigits load_digits(const u32x4* slab, u32 tile) {
+  const u32 first = tile * COLUMNS, columns = ACT_COLUMNS - first;
   ActDigits x;
   UNROLL
   for (u32 half = 0; half < 2; half++) {
-    const u32x4 two = load16_lds(slab, (act_column() % ACT_COLUMNS * K_LANES + lane_part()) * sizeof(u32x4), half * ACT_COLUMNS * K_LANES * sizeof(u32x4));
+    const u32x4 two = load16_lds(slab, ((act_column() % columns) * K_LANES + lane_part()) * sizeof(u32x4), (half * ACT_COLUMNS + first) * K_LANES * sizeof(u32x4));
     UNROLL
     for (u32 i = 0; i < 4; i++) x.word[half * 2 + i / 2][i % 2] = two[i];
   }
   const float* worth = reinterpret_cast<const float*>(slab + 2 * ACT_COLUMNS * K_LANES);
   UNROLL
-  for (u32 i = 0; i < LANE_COLUMNS; i++) x.worth[i] = worth[(sum_column(0) + i) % ACT_COLUMNS];
+  for (u32 i = 0; i < LANE_COLUMNS; i++) x.worth[i] = worth[first + (sum_column(0) + i) % columns];
   return x;
 }
 struct RowSums {
@@ -450,7 +457,7 @@ template <u32 U> struct Trip {
 };
 
 using Total = RowSums;
-constexpr u32 TOTALS = 1, LANE_SUMS = ROWS_OF_LANE;
+constexpr u32 TOTALS = TILES, LANE_SUMS = ROWS_OF_LANE;
 
 // Activations of U slabs in LDS of the wave's own: the lanes fetch each piece once, and land it when the weights are on their way.
 template <u32 U> struct LandedAct {
@@ -466,7 +473,7 @@ template <u32 U> struct LandedAct {
       store_digits(mine, i * WAVE + lane_id(), i * WAVE + lane_id() < count * ROW_PIECES * N, fetched[i]);
     wave_barrier();
   }
-  MEMBER ActDigits digits(u32 u) const { return load_digits(mine + u * SLAB_PIECES); }
+  MEMBER ActDigits digits(u32 u, u32 tile) const { return load_digits(mine + u * SLAB_PIECES, tile); }
 };
 struct OfWave {
   const T* act;
@@ -492,10 +499,12 @@ struct OfWave {
 template <u32 U, class Act> DEVICE void multiply_trip(Total (&total)[TOTALS][Y_TILES], const Trip<U>& trip, const Act& act) {
   UNROLL
   for (u32 u = 0; u < U && u < act.count; u++) {
-    const ActDigits x = act.digits(u);
+    ActDigits x[TILES];
+    UNROLL
+    for (u32 j = 0; j < TILES; j++) x[j] = act.digits(u, j);
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++) {
-      IntSums sums = {};
+      IntSums sums[TILES] = {};
       UNROLL
       for (u32 word = 0; word < WORDS; word++) {
         u32 low[ROWS_OF_LANE], high[ROWS_OF_LANE];
@@ -504,11 +513,14 @@ template <u32 U, class Act> DEVICE void multiply_trip(Total (&total)[TOTALS][Y_T
           low[r] = codes_of_byte(trip.codes[u][y][r][word] << 4);
           high[r] = codes_of_byte(trip.codes[u][y][r][word]);
         }
-        sums = multiply_digits(low, high, x.word[word], sums);
+        UNROLL
+        for (u32 j = 0; j < TILES; j++) sums[j] = multiply_digits(low, high, x[j].word[word], sums[j]);
       }
       UNROLL
-      for (u32 r = 0; r < ROWS_OF_LANE; r++)
-        total[0][y][r] = mul_add(to_f32(trip.scale[u][y][r]), sum_of_digits(sums, r, x.worth), total[0][y][r]);
+      for (u32 j = 0; j < TILES; j++)
+        UNROLL
+        for (u32 r = 0; r < ROWS_OF_LANE; r++)
+          total[j][y][r] = mul_add(to_f32(trip.scale[u][y][r]), sum_of_digits(sums[j], r, x[j].worth), total[j][y][r]);
     }
   }
 }
@@ -537,12 +549,15 @@ SHARED float exchanged[2][WvPrGrp * YTILE * ADDENDS];  // [row of a wave][addend
 DEVICE void exchange(const Total (&total)[TOTALS][Y_TILES], u32 round) {
   const u32 first = wave_id() * YTILE;
   UNROLL
-  for (u32 y = 0; y < Y_TILES; y++)
+  for (u32 j = 0; j < TILES; j++)
     UNROLL
-    for (u32 r = 0; r < ROWS_OF_LANE; r++) {
-      const float value = sum_of_row(total[0][y][r]);
-      if (first_of_row() && row_of_lane() < N) exchanged[round][(first + y * ROWS + lane_row(r)) * ADDENDS + row_of_lane()] = value;
-    }
+    for (u32 y = 0; y < Y_TILES; y++)
+      UNROLL
+      for (u32 r = 0; r < ROWS_OF_LANE; r++) {
+        const float value = sum_of_row(total[j][y][r]);
+        const u32 n = j * TILE_ROWS + row_of_lane();
+        if (first_of_row() && n < N) exchanged[round][(first + y * ROWS + lane_row(r)) * ADDENDS + n] = value;
+      }
 }
 
 // Add what the waves brought for the tile that begins at row m0, add bias, round once and store the rows that exist.
