@@ -471,6 +471,7 @@ DEVICE void accumulate(Total (&total)[TOTALS][Y_TILES], const Rows& rows, const 
   NO_UNROLL
   for (u32 slab = k_wave; slab < slabs; slab += K_WAVES * UNRL) {
     const u32 count = slabs_left(slab, slabs);
+    __builtin_assume(count > 0);  // no branch between the first slab's loads, in front of which activations would be waited for
     auto x = act.template fetch<UNRL>(slab, count);
     Trip<UNRL> trip;
     trip.load(rows, slab, count);
