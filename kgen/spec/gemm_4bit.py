@@ -27,7 +27,7 @@ from kgen.spec.problem import Code4Shape, GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, W4Spec
 
 Staging = Literal["lds", "window", "global", "wave"]
-Table = Literal["perm", "lds"]
+Table = Literal["perm", "lds", "pages"]
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
 NESTED_BLOCK = 256  # blocks that share a second absmax
@@ -36,6 +36,8 @@ _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
 # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB.
 _WINDOW_BYTES = 16 * 1024
 _ABSMAX_CODES = 256  # numbers that nested absmax is made of
+_PAGE = 256  # bytes from one entry of a paged table to the next: the entry's number is a byte of its address
+_RESERVED_LDS = 1024  # bytes that NVIDIA takes of a work-group's LDS for itself
 _ARGS = layout_args(
     ("const u32*", "codes"),
     ("const f32*", "absmax"),
@@ -90,7 +92,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     TABLE: Table = Param(
         "perm",
         among=get_args(Table),
-        doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS",
+        doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS; "
+        "pages: each entry at a multiple of 256 bytes, so that one permute makes its address",
     )
     COPIES: int | None = Param(
         None,
@@ -163,9 +166,19 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
 
     @property
+    def paged_bytes(self) -> int:
+        """LDS of a paged table: more than a kernel may declare on NVIDIA, so the launch gives it."""
+        return 256 * _PAGE if self.TABLE == "pages" else 0
+
+    @property
+    def entry_bytes(self) -> int:
+        """LDS from one entry of the table of pairs to the next; the copies of an entry lie side by side at its beginning."""
+        return _PAGE if self.TABLE == "pages" else 2 * self.act_bytes * (self.COPIES or 0)
+
+    @property
     def table_bytes(self) -> int:
         """LDS of the table of pairs and of the table of nested absmax."""
-        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES
+        pairs = 256 * self.entry_bytes
         pairs += 0 if self.COPIES is None or self.fills_by_permute else 4 * 16  # and the 16 numbers
         return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
 
@@ -182,7 +195,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        return self.exchange_bytes + self.table_bytes
+        return self.exchange_bytes + self.table_bytes - self.paged_bytes
 
     # ---- registers of a lane: estimates on the large side
 
@@ -250,7 +263,12 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @rule
     def table_is_placed(self, arch: ArchFacts) -> Problem | None:
-        if self.TABLE == "lds":
+        if self.TABLE == "pages" and arch.vendor != "nvidia":
+            found = f"pages on {arch.name}"
+            return Problem(("TABLE",), found, "lds: a table of 64 KiB leaves no LDS for others", "TABLE = lds")
+        if self.TABLE == "pages":
+            allowed = None if self.COPIES in (16, 32) else "16 or 32 copies: a page of 256 bytes is there for them"
+        elif self.TABLE == "lds":
             allowed = "a number of copies" if self.COPIES is None else None
         elif self.dtype == "fp32":
             return Problem(("TABLE",), "perm with fp32", "lds: permutes would take four planes of bytes", "TABLE = lds")
@@ -259,7 +277,15 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if allowed is None:
             return None
         found = f"{self.COPIES} with TABLE {self.TABLE}"
-        return Problem(("COPIES", "TABLE"), found, allowed, "COPIES = 1 with TABLE lds")
+        return Problem(("COPIES", "TABLE"), found, allowed, "COPIES = 1 with TABLE lds, 32 with pages")
+
+    @rule
+    def pages_fit_as_often_as_asked(self, arch: ArchFacts) -> Problem | None:
+        if self.TABLE != "pages" or self.GrpsPerCU <= self._groups_that_fit:
+            return None
+        found = f"{self.GrpsPerCU} groups with a table of {self.paged_bytes} bytes each"
+        allowed = f"at most {self._groups_that_fit} in the {arch.lds_per_cu} bytes of LDS of a CU of {arch.name}"
+        return Problem(("GrpsPerCU", "TABLE"), found, allowed, "TABLE = lds")
 
     @rule
     def absmax_lie_side_by_side(self, arch: ArchFacts) -> Problem | None:
@@ -324,7 +350,19 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def persistent(self) -> bool:
         """Whether groups walk over several tiles: where they stage activations or fill a table first."""
-        return self.STAGING == "lds" or self.TABLE == "lds"
+        return self.STAGING == "lds" or self.TABLE != "perm"
+
+    @property
+    def _groups_that_fit(self) -> int:
+        """Groups with a paged table that the LDS of a CU holds; activations of the least K."""
+        each = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE)) + _RESERVED_LDS
+        return max(1, self.facts.lds_per_cu // each)
+
+    @property
+    def groups_per_cu(self) -> int:
+        """As many as the registers and waves allow, with a paged table no more than LDS holds."""
+        wanted = super().groups_per_cu
+        return min(wanted, self._groups_that_fit) if self.TABLE == "pages" else wanted
 
     @property
     def grid_rule(self) -> str:
@@ -341,10 +379,14 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if self.STAGING == "lds" else str(self._staged_bytes)
+        if self.STAGING != "lds":
+            return str(self.paged_bytes + self._staged_bytes)
+        staged = f"ceil_div(K, {self.slab}) * {self.slab_bytes}"
+        return f"{self.paged_bytes} + {staged}" if self.paged_bytes else staged
 
     def dynamic_lds(self, shape: GemmShape) -> int:
-        return ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes
+        staged = ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes
+        return self.paged_bytes + staged
 
     @property
     def _staged_bytes(self) -> int:
