@@ -26,7 +26,7 @@ from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import Code4Shape, GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, W4Spec
 
-Staging = Literal["lds", "window", "global", "wave"]
+Staging = Literal["lds", "window", "global", "wave", "columns"]
 Table = Literal["perm", "lds", "pages"]
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
@@ -102,13 +102,15 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     )
     ABSMAX: int | None = Param(
         None,
-        among=(None, 2, 4),
-        doc="absmax of a row that are loaded at once, where GROUP_SIZE is the blocksize and K holds a multiple; none: one by one",
+        among=(None, 1, 2, 4),
+        doc="absmax of a row that are loaded at once, where GROUP_SIZE is the blocksize and K holds a multiple; "
+        "none: one by one, of blocks of any length",
     )
     STAGING: Staging = Param(
         "lds",
         among=get_args(Staging),
-        doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own",
+        doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own; columns: from memory, "
+        "several words by one load, side by side in the columns of the matrix instruction that rows do not need",
     )
     SKEW: int | None = Param(
         None,
@@ -188,9 +190,14 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return self.COPIES is not None and self.COPIES >= 4 and self.dtype != "fp32" and self.facts.vendor == "nvidia"
 
     @property
+    def words_side_by_side(self) -> int:
+        """Words of activations that one load of a wave brings for each row: with STAGING columns as many as it has columns for."""
+        return self.columns // self.N if self.STAGING == "columns" else 1
+
+    @property
     def late_tables(self) -> bool:
         """Whether tables in LDS are filled while the first weights are on their way: where nothing else is staged before them."""
-        return self.table_bytes > 0 and self.STAGING in ("global", "wave")
+        return self.table_bytes > 0 and self.STAGING in ("global", "wave", "columns")
 
     @property
     def static_lds(self) -> int:
@@ -202,20 +209,33 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def from_memory(self) -> bool:
         """Whether a lane loads activations from memory beside the weights."""
-        return self.STAGING == "global"
+        return self.STAGING in ("global", "columns")
 
     @property
     def act_vgprs(self) -> int:
         """Registers for activations: of a trip where they come from memory, else of a word and the next one, and a lane's share of a wave's own."""
         word = 2 * self.act_bytes * self.column_tiles
         fetched = self.UNRL * self.words * self.N * self.k_lanes if self.STAGING == "wave" else 0
-        return word * (self.words * self.UNRL if self.from_memory else 2) + 4 * ceil_div(fetched, self.facts.wave)
+        if self.from_memory:
+            return word * ceil_div(self.words * self.UNRL, self.words_side_by_side)
+        return word * 2 + 4 * ceil_div(fetched, self.facts.wave)
 
     @property
     def scale_vgprs(self) -> int:
         """Registers for absmax of a trip, and for finding it."""
         kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2
         return self.UNRL * self.row_tiles * kept * (2 if self.NESTED else 1)
+
+    @property
+    def sum_vgprs(self) -> int:
+        """Registers for sums: of the row, and of the group at hand or of the words that came side by side."""
+        more = 4 * self.row_tiles * (self.words_side_by_side - 1)
+        return super().sum_vgprs + more
+
+    @property
+    def lane_additions(self) -> int:
+        """Additions over the lanes of a row, or over the columns that words lie side by side in."""
+        return super().lane_additions if self.words_side_by_side == 1 else self.words_side_by_side.bit_length() - 1
 
     @property
     def decode_vgprs(self) -> int:
@@ -298,6 +318,14 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.GROUP_SIZE == GROUP_SIZES[-1]:
             found = f"{self.ABSMAX} with GROUP_SIZE {self.GROUP_SIZE}, which longer blocks have too"
             return Problem(("ABSMAX", "GROUP_SIZE"), found, "GROUP_SIZE 32 or 64", "ABSMAX = none")
+        if self.slab % self.GROUP_SIZE:
+            found = f"{self.ABSMAX}, where a slab of {self.slab} is a part of a group of {self.GROUP_SIZE}"
+            return Problem(("ABSMAX", "A_CHUNK", "GROUP_SIZE"), found, "whole groups to a slab", "ABSMAX = none")
+        apart = self.words_side_by_side > self.words  # the slabs of a lane's sums do not follow each other
+        if (self.ABSMAX == 1) != (self.STAGING == "columns" and apart) or (self.ABSMAX == 1 and self.NESTED):
+            found = f"{self.ABSMAX} with STAGING {self.STAGING}{', nested' if self.NESTED else ''}"
+            allowed = "1, not nested, where STAGING columns keeps more words side by side than a chunk has; else 2 or 4"
+            return Problem(("ABSMAX", "STAGING", "N"), found, allowed, "ABSMAX = none")
         of_row = 1 if self.groups_of_slab == 1 else min(self.groups_of_slab, 4 // self.rows_of_lane)
         together = self.UNRL * of_row if self.groups_of_slab == of_row else of_row
         if together % self.ABSMAX == 0 and not (self.NESTED and self.ABSMAX != 4):
@@ -320,6 +348,28 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
             return None
         found = f"wave, where every lane multiplies a part of K of its own in {self.dtype} on {arch.name}"
         return Problem(("STAGING",), found, "lds, window or global", "STAGING = global")
+
+    @rule
+    def words_fill_the_columns(self, arch: ArchFacts) -> Problem | None:
+        """Columns divide over rows and words; the words of a column pair are of one group, whose absmax its lane loads."""
+        if self.STAGING != "columns":
+            return None
+        fields: tuple[str, ...] = ("STAGING", "N")
+        if not self.matrix or arch.vendor != "nvidia":
+            found, allowed = f"columns in {self.dtype} on {arch.name}", "columns in 16-bit types on sm_90"
+        elif self.N not in (1, 2, 4):
+            found, allowed = f"{self.N} rows of {self.columns} columns", "1, 2 or 4 rows with columns"
+        elif not self.whole_slabs or self.words < 2:
+            fields = ("STAGING", "A_CHUNK", "GROUP_SIZE")
+            found = f"slabs of {self.slab} with A_CHUNK {self.A_CHUNK}, groups of {self.GROUP_SIZE}"
+            allowed = "whole slabs in a group, two words or more to a chunk with columns"
+        elif self.words * self.UNRL % self.words_side_by_side:
+            fields = ("STAGING", "N", "A_CHUNK", "UNRL")
+            found = f"{self.words * self.UNRL} words of a trip by {self.words_side_by_side}"
+            allowed = "whole loads with columns"
+        else:
+            return None
+        return Problem(fields, found, allowed, "STAGING = global")
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
