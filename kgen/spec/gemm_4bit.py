@@ -191,8 +191,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def words_side_by_side(self) -> int:
-        """Words of activations that one load of a wave brings for each row: with STAGING columns as many as it has columns for."""
-        return self.columns // self.N if self.STAGING == "columns" else 1
+        """Words of activations that one load of a wave brings for each row: with STAGING columns as many as its groups have columns for."""
+        return max(1, self.columns // (self.N * self.groups_of_slab)) if self.STAGING == "columns" else 1
 
     @property
     def late_tables(self) -> bool:
@@ -223,14 +223,17 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def scale_vgprs(self) -> int:
         """Registers for absmax of a trip, and for finding it."""
+        if self.ABSMAX in (None, 1) and self.STAGING == "columns":  # one of each row for a load of activations
+            loads = ceil_div(self.words * self.UNRL, self.words_side_by_side)
+            return loads * self.row_tiles * self.rows_of_lane * (2 if self.NESTED else 1)
         kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2
         return self.UNRL * self.row_tiles * kept * (2 if self.NESTED else 1)
 
     @property
     def sum_vgprs(self) -> int:
-        """Registers for sums: of the row, and of the group at hand or of the words that came side by side."""
-        more = 4 * self.row_tiles * (self.words_side_by_side - 1)
-        return super().sum_vgprs + more
+        """Registers for sums: of the row, and of the group at hand; of each word that came beside the first the two that may be looked at."""
+        beside = min(self.words_side_by_side, self.words * self.UNRL) - 1
+        return super().sum_vgprs + (2 * self.row_tiles * beside if self.STAGING == "columns" else 0)
 
     @property
     def lane_additions(self) -> int:
@@ -321,13 +324,20 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.slab % self.GROUP_SIZE:
             found = f"{self.ABSMAX}, where a slab of {self.slab} is a part of a group of {self.GROUP_SIZE}"
             return Problem(("ABSMAX", "A_CHUNK", "GROUP_SIZE"), found, "whole groups to a slab", "ABSMAX = none")
-        apart = self.words_side_by_side > self.words  # the slabs of a lane's sums do not follow each other
-        if (self.ABSMAX == 1) != (self.STAGING == "columns" and apart) or (self.ABSMAX == 1 and self.NESTED):
-            found = f"{self.ABSMAX} with STAGING {self.STAGING}{', nested' if self.NESTED else ''}"
-            allowed = "1, not nested, where STAGING columns keeps more words side by side than a chunk has; else 2 or 4"
-            return Problem(("ABSMAX", "STAGING", "N"), found, allowed, "ABSMAX = none")
+        if self.ABSMAX == 1 and (self.STAGING != "columns" or self.NESTED):
+            found = f"1 with STAGING {self.STAGING}{', nested' if self.NESTED else ''}"
+            return Problem(
+                ("ABSMAX", "STAGING", "NESTED"), found, "1 with STAGING columns, not nested", "ABSMAX = none"
+            )
+        if self.ABSMAX == 1:
+            return None
+        if self.words_side_by_side > self.words:
+            found = f"{self.ABSMAX} with {self.words_side_by_side} words of {self.words} to a chunk side by side"
+            return Problem(("ABSMAX", "STAGING", "N"), found, "1: the slabs of a lane's sums are apart", "ABSMAX = 1")
         of_row = 1 if self.groups_of_slab == 1 else min(self.groups_of_slab, 4 // self.rows_of_lane)
         together = self.UNRL * of_row if self.groups_of_slab == of_row else of_row
+        if self.STAGING == "columns":
+            together = self.UNRL * self.groups_of_slab
         if together % self.ABSMAX == 0 and not (self.NESTED and self.ABSMAX != 4):
             return None
         found = f"{self.ABSMAX} of {together} in a row{', whose codes are bytes' if self.NESTED else ''}"
@@ -351,22 +361,20 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @rule
     def words_fill_the_columns(self, arch: ArchFacts) -> Problem | None:
-        """Columns divide over rows and words; the words of a column pair are of one group, whose absmax its lane loads."""
+        """Columns divide over rows, groups and words; the two words of a lane's columns are of one group, whose absmax it takes."""
         if self.STAGING != "columns":
             return None
         fields: tuple[str, ...] = ("STAGING", "N")
         if not self.matrix or arch.vendor != "nvidia":
             found, allowed = f"columns in {self.dtype} on {arch.name}", "columns in 16-bit types on sm_90"
-        elif self.N not in (1, 2, 4):
-            found, allowed = f"{self.N} rows of {self.columns} columns", "1, 2 or 4 rows with columns"
-        elif not self.whole_slabs or self.words < 2:
-            fields = ("STAGING", "A_CHUNK", "GROUP_SIZE")
-            found = f"slabs of {self.slab} with A_CHUNK {self.A_CHUNK}, groups of {self.GROUP_SIZE}"
-            allowed = "whole slabs in a group, two words or more to a chunk with columns"
-        elif self.words * self.UNRL % self.words_side_by_side:
-            fields = ("STAGING", "N", "A_CHUNK", "UNRL")
-            found = f"{self.words * self.UNRL} words of a trip by {self.words_side_by_side}"
-            allowed = "whole loads with columns"
+        elif self.N not in (1, 2, 4) or self.words_side_by_side < 2 or self.words < 2:
+            fields = ("STAGING", "N", "A_CHUNK", "GROUP_SIZE")
+            found = f"{self.N} rows of {self.groups_of_slab} groups, {self.words} words to a chunk"
+            allowed = f"1, 2 or 4 rows and groups in the {self.columns} columns, each twice, and two words or more"
+        elif self.ABSMAX == 1 and self.words * self.UNRL < self.words_side_by_side:
+            fields = ("STAGING", "ABSMAX", "UNRL")
+            found = f"{self.words * self.UNRL} words of a trip in columns for {self.words_side_by_side}, ABSMAX 1"
+            allowed = "a word to every column with ABSMAX 1"
         else:
             return None
         return Problem(fields, found, allowed, "STAGING = global")
