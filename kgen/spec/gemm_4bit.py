@@ -26,8 +26,8 @@ from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import Code4Shape, GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, W4Spec
 
-Staging = Literal["lds", "window", "global", "wave"]
-Table = Literal["perm", "lds"]
+Staging = Literal["lds", "window", "global", "wave", "columns"]
+Table = Literal["perm", "lds", "pages"]
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
 NESTED_BLOCK = 256  # blocks that share a second absmax
@@ -36,6 +36,8 @@ _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
 # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB.
 _WINDOW_BYTES = 16 * 1024
 _ABSMAX_CODES = 256  # numbers that nested absmax is made of
+_PAGE = 256  # bytes from one entry of a paged table to the next: the entry's number is a byte of its address
+_RESERVED_LDS = 1024  # bytes that NVIDIA takes of a work-group's LDS for itself
 _ARGS = layout_args(
     ("const u32*", "codes"),
     ("const f32*", "absmax"),
@@ -90,7 +92,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     TABLE: Table = Param(
         "perm",
         among=get_args(Table),
-        doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS",
+        doc="codes become elements by byte permutes of registers, or byte by byte from a table of pairs in LDS; "
+        "pages: each entry at a multiple of 256 bytes, so that one permute makes its address",
     )
     COPIES: int | None = Param(
         None,
@@ -99,13 +102,15 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     )
     ABSMAX: int | None = Param(
         None,
-        among=(None, 2, 4),
-        doc="absmax of a row that are loaded at once, where GROUP_SIZE is the blocksize and K holds a multiple; none: one by one",
+        among=(None, 1, 2, 4),
+        doc="absmax of a row that are loaded at once, where GROUP_SIZE is the blocksize and K holds a multiple; "
+        "none: one by one, of blocks of any length",
     )
     STAGING: Staging = Param(
         "lds",
         among=get_args(Staging),
-        doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own",
+        doc="activations: whole in LDS, a window of K, from memory, or from LDS of each wave's own; columns: from memory, "
+        "several words by one load, side by side in the columns of the matrix instruction that rows do not need",
     )
     SKEW: int | None = Param(
         None,
@@ -163,9 +168,19 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
 
     @property
+    def paged_bytes(self) -> int:
+        """LDS of a paged table: more than a kernel may declare on NVIDIA, so the launch gives it."""
+        return 256 * _PAGE if self.TABLE == "pages" else 0
+
+    @property
+    def entry_bytes(self) -> int:
+        """LDS from one entry of the table of pairs to the next; the copies of an entry lie side by side at its beginning."""
+        return _PAGE if self.TABLE == "pages" else 2 * self.act_bytes * (self.COPIES or 0)
+
+    @property
     def table_bytes(self) -> int:
         """LDS of the table of pairs and of the table of nested absmax."""
-        pairs = 0 if self.COPIES is None else 256 * 2 * self.act_bytes * self.COPIES
+        pairs = 256 * self.entry_bytes
         pairs += 0 if self.COPIES is None or self.fills_by_permute else 4 * 16  # and the 16 numbers
         return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
 
@@ -175,34 +190,55 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return self.COPIES is not None and self.COPIES >= 4 and self.dtype != "fp32" and self.facts.vendor == "nvidia"
 
     @property
+    def words_side_by_side(self) -> int:
+        """Words of activations that one load of a wave brings for each row: with STAGING columns as many as its groups have columns for."""
+        return max(1, self.columns // (self.N * self.groups_of_slab)) if self.STAGING == "columns" else 1
+
+    @property
     def late_tables(self) -> bool:
         """Whether tables in LDS are filled while the first weights are on their way: where nothing else is staged before them."""
-        return self.table_bytes > 0 and self.STAGING in ("global", "wave")
+        return self.table_bytes > 0 and self.STAGING in ("global", "wave", "columns")
 
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        return self.exchange_bytes + self.table_bytes
+        return self.exchange_bytes + self.table_bytes - self.paged_bytes
 
     # ---- registers of a lane: estimates on the large side
 
     @property
     def from_memory(self) -> bool:
         """Whether a lane loads activations from memory beside the weights."""
-        return self.STAGING == "global"
+        return self.STAGING in ("global", "columns")
 
     @property
     def act_vgprs(self) -> int:
         """Registers for activations: of a trip where they come from memory, else of a word and the next one, and a lane's share of a wave's own."""
         word = 2 * self.act_bytes * self.column_tiles
         fetched = self.UNRL * self.words * self.N * self.k_lanes if self.STAGING == "wave" else 0
-        return word * (self.words * self.UNRL if self.from_memory else 2) + 4 * ceil_div(fetched, self.facts.wave)
+        if self.from_memory:
+            return word * ceil_div(self.words * self.UNRL, self.words_side_by_side)
+        return word * 2 + 4 * ceil_div(fetched, self.facts.wave)
 
     @property
     def scale_vgprs(self) -> int:
         """Registers for absmax of a trip, and for finding it."""
+        if self.ABSMAX in (None, 1) and self.STAGING == "columns":  # one of each row for a load of activations
+            loads = ceil_div(self.words * self.UNRL, self.words_side_by_side)
+            return loads * self.row_tiles * self.rows_of_lane * (2 if self.NESTED else 1)
         kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2
         return self.UNRL * self.row_tiles * kept * (2 if self.NESTED else 1)
+
+    @property
+    def sum_vgprs(self) -> int:
+        """Registers for sums: of the row, and of the group at hand; of each word that came beside the first the two that may be looked at."""
+        beside = min(self.words_side_by_side, self.words * self.UNRL) - 1
+        return super().sum_vgprs + (2 * self.row_tiles * beside if self.STAGING == "columns" else 0)
+
+    @property
+    def lane_additions(self) -> int:
+        """Additions over the lanes of a row, or over the columns that words lie side by side in."""
+        return super().lane_additions if self.words_side_by_side == 1 else self.words_side_by_side.bit_length() - 1
 
     @property
     def decode_vgprs(self) -> int:
@@ -250,7 +286,12 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @rule
     def table_is_placed(self, arch: ArchFacts) -> Problem | None:
-        if self.TABLE == "lds":
+        if self.TABLE == "pages" and arch.vendor != "nvidia":
+            found = f"pages on {arch.name}"
+            return Problem(("TABLE",), found, "lds: a table of 64 KiB leaves no LDS for others", "TABLE = lds")
+        if self.TABLE == "pages":
+            allowed = None if self.COPIES in (16, 32) else "16 or 32 copies: a page of 256 bytes is there for them"
+        elif self.TABLE == "lds":
             allowed = "a number of copies" if self.COPIES is None else None
         elif self.dtype == "fp32":
             return Problem(("TABLE",), "perm with fp32", "lds: permutes would take four planes of bytes", "TABLE = lds")
@@ -259,7 +300,15 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if allowed is None:
             return None
         found = f"{self.COPIES} with TABLE {self.TABLE}"
-        return Problem(("COPIES", "TABLE"), found, allowed, "COPIES = 1 with TABLE lds")
+        return Problem(("COPIES", "TABLE"), found, allowed, "COPIES = 1 with TABLE lds, 32 with pages")
+
+    @rule
+    def pages_fit_as_often_as_asked(self, arch: ArchFacts) -> Problem | None:
+        if self.TABLE != "pages" or self.GrpsPerCU <= self._groups_that_fit:
+            return None
+        found = f"{self.GrpsPerCU} groups with a table of {self.paged_bytes} bytes each"
+        allowed = f"at most {self._groups_that_fit} in the {arch.lds_per_cu} bytes of LDS of a CU of {arch.name}"
+        return Problem(("GrpsPerCU", "TABLE"), found, allowed, "TABLE = lds")
 
     @rule
     def absmax_lie_side_by_side(self, arch: ArchFacts) -> Problem | None:
@@ -272,8 +321,23 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.GROUP_SIZE == GROUP_SIZES[-1]:
             found = f"{self.ABSMAX} with GROUP_SIZE {self.GROUP_SIZE}, which longer blocks have too"
             return Problem(("ABSMAX", "GROUP_SIZE"), found, "GROUP_SIZE 32 or 64", "ABSMAX = none")
+        if self.slab % self.GROUP_SIZE:
+            found = f"{self.ABSMAX}, where a slab of {self.slab} is a part of a group of {self.GROUP_SIZE}"
+            return Problem(("ABSMAX", "A_CHUNK", "GROUP_SIZE"), found, "whole groups to a slab", "ABSMAX = none")
+        if self.ABSMAX == 1 and (self.STAGING != "columns" or self.NESTED):
+            found = f"1 with STAGING {self.STAGING}{', nested' if self.NESTED else ''}"
+            return Problem(
+                ("ABSMAX", "STAGING", "NESTED"), found, "1 with STAGING columns, not nested", "ABSMAX = none"
+            )
+        if self.ABSMAX == 1:
+            return None
+        if self.words_side_by_side > self.words:
+            found = f"{self.ABSMAX} with {self.words_side_by_side} words of {self.words} to a chunk side by side"
+            return Problem(("ABSMAX", "STAGING", "N"), found, "1: the slabs of a lane's sums are apart", "ABSMAX = 1")
         of_row = 1 if self.groups_of_slab == 1 else min(self.groups_of_slab, 4 // self.rows_of_lane)
         together = self.UNRL * of_row if self.groups_of_slab == of_row else of_row
+        if self.STAGING == "columns":
+            together = self.UNRL * self.groups_of_slab
         if together % self.ABSMAX == 0 and not (self.NESTED and self.ABSMAX != 4):
             return None
         found = f"{self.ABSMAX} of {together} in a row{', whose codes are bytes' if self.NESTED else ''}"
@@ -294,6 +358,26 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
             return None
         found = f"wave, where every lane multiplies a part of K of its own in {self.dtype} on {arch.name}"
         return Problem(("STAGING",), found, "lds, window or global", "STAGING = global")
+
+    @rule
+    def words_fill_the_columns(self, arch: ArchFacts) -> Problem | None:
+        """Columns divide over rows, groups and words; the two words of a lane's columns are of one group, whose absmax it takes."""
+        if self.STAGING != "columns":
+            return None
+        fields: tuple[str, ...] = ("STAGING", "N")
+        if not self.matrix or arch.vendor != "nvidia":
+            found, allowed = f"columns in {self.dtype} on {arch.name}", "columns in 16-bit types on sm_90"
+        elif self.N not in (1, 2, 4) or self.words_side_by_side < 2 or self.words < 2:
+            fields = ("STAGING", "N", "A_CHUNK", "GROUP_SIZE")
+            found = f"{self.N} rows of {self.groups_of_slab} groups, {self.words} words to a chunk"
+            allowed = f"1, 2 or 4 rows and groups in the {self.columns} columns, each twice, and two words or more"
+        elif self.ABSMAX == 1 and self.words * self.UNRL < self.words_side_by_side:
+            fields = ("STAGING", "ABSMAX", "UNRL")
+            found = f"{self.words * self.UNRL} words of a trip in columns for {self.words_side_by_side}, ABSMAX 1"
+            allowed = "a word to every column with ABSMAX 1"
+        else:
+            return None
+        return Problem(fields, found, allowed, "STAGING = global")
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
@@ -324,7 +408,19 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def persistent(self) -> bool:
         """Whether groups walk over several tiles: where they stage activations or fill a table first."""
-        return self.STAGING == "lds" or self.TABLE == "lds"
+        return self.STAGING == "lds" or self.TABLE != "perm"
+
+    @property
+    def _groups_that_fit(self) -> int:
+        """Groups with a paged table that the LDS of a CU holds; activations of the least K."""
+        each = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE)) + _RESERVED_LDS
+        return max(1, self.facts.lds_per_cu // each)
+
+    @property
+    def groups_per_cu(self) -> int:
+        """As many as the registers and waves allow, with a paged table no more than LDS holds."""
+        wanted = super().groups_per_cu
+        return min(wanted, self._groups_that_fit) if self.TABLE == "pages" else wanted
 
     @property
     def grid_rule(self) -> str:
@@ -341,10 +437,14 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if self.STAGING == "lds" else str(self._staged_bytes)
+        if self.STAGING != "lds":
+            return str(self.paged_bytes + self._staged_bytes)
+        staged = f"ceil_div(K, {self.slab}) * {self.slab_bytes}"
+        return f"{self.paged_bytes} + {staged}" if self.paged_bytes else staged
 
     def dynamic_lds(self, shape: GemmShape) -> int:
-        return ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes
+        staged = ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes
+        return self.paged_bytes + staged
 
     @property
     def _staged_bytes(self) -> int:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
 
+from kgen.binary import read_binary, sass
+from kgen.binary.disassemble import disassemble
+from kgen.binary.instruction import Instruction
+from kgen.binary.loops import hot_loop
+from kgen.build import build
+from kgen.errors import ToolchainError
 from kgen.spec.gemm_4bit import Gemm4BitSpec
+from kgen.toolchain.nvidia import find_nvidia
 from tests.kernels.built import AMD, Built, all_specs, of_family
 
 RDNA, CDNA = ("gfx1151", "gfx1100", "gfx1201"), ("gfx942", "gfx950")
@@ -134,3 +142,49 @@ def test_codes_are_loaded_sixteen_bytes_at_a_time_by_default(arch, built):
 def test_there_are_default_kernels_for_every_type_and_code(arch):
     covered = {(spec.dtype, spec.FP4, spec.NESTED) for spec in of_family(Gemm4BitSpec, arch).values()}
     assert covered == {(d, f, n) for d in ("bf16", "fp16", "fp32") for f in (False, True) for n in (False, True)}
+
+
+def trip_on_sm_90(spec: Gemm4BitSpec, folder: Path) -> list[Instruction]:
+    """The loop of a compiled sm_90 kernel, less the filling of tables that all trips but the first jump over."""
+    if sass.find() is None:
+        pytest.skip("no disassembler of sm_ code")
+    try:
+        tools = find_nvidia(["sm_90"])
+    except ToolchainError as error:
+        pytest.skip(f"no NVIDIA compiler: {str(error).splitlines()[0]}")
+    (entry,) = build([spec], arch="sm_90", folder=folder, tools=tools).manifest.kernels
+    assert entry.scratch_bytes == 0
+    loop = hot_loop(disassemble(read_binary(entry.image(folder)), spec.name), spec.multiply_pattern)
+    assert loop is not None
+    over = next((each for each in loop if (each.target or 0) > each.address), None) if spec.late_tables else None
+    return [each for each in loop if over is None or each.address <= over.address or each.address >= (over.target or 0)]
+
+
+SM_90 = dict(arch="sm_90", THRDS=32, WvPrGrp=8, A_CHUNK=16, TABLE="pages", COPIES=32)
+MATRIX = SM_90 | dict(dtype="bf16", YTILE=16, K_WAVES=8, UNRL=4, GrpsPerCU=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "loads", "most"),
+    [
+        (MATRIX | dict(N=1, ABSMAX=4, STAGING="global"), 8 + 2 + 8, 205),
+        (MATRIX | dict(N=8, ABSMAX=4, STAGING="global", GrpsPerCU=1), 8 + 2 + 8, 215),
+        (MATRIX | dict(N=1, ABSMAX=1, STAGING="columns"), 8 + 2 + 1, 200),
+        (MATRIX | dict(N=4, ABSMAX=4, STAGING="columns"), 8 + 2 + 4, 200),
+        (MATRIX | dict(N=1, A_CHUNK=32, UNRL=2, ABSMAX=1, STAGING="columns"), 4 + 4 + 2, 205),
+        (SM_90 | dict(dtype="fp32", N=1, YTILE=2, UNRL=2, WvPrGrp=16, COPIES=16, STAGING="lds"), 4 + 4, 180),
+    ],
+)
+def test_a_paged_table_takes_one_permute_and_one_read_for_a_pair(values, loads, most, tmp_path):
+    """Loads of a trip: codes, absmax, activations. What is left beside them and the products: addresses that step, and the loop's end."""
+    spec = Gemm4BitSpec.checked(values)
+    trip = trip_on_sm_90(spec, tmp_path)
+    pairs = spec.A_CHUNK * spec.UNRL * spec.row_tiles * spec.rows_of_lane // 2
+    permutes = [each for each in trip if each.mnemonic == "PRMT" and re.search(r"0x55[0123]4", each.operands)]
+    reads = [each for each in trip if each.mnemonic == ("LDS.64" if spec.dtype == "fp32" else "LDS")]
+    assert len(permutes) == len(reads) == pairs
+    assert not {each.mnemonic.split(".")[0] for each in trip} & {"SHL", "BAR", "STL", "LDL"}
+    assert sum(each.mnemonic.startswith("LDG") for each in trip) == loads
+    multiplies = 0 if spec.dtype == "fp32" else spec.multiplies_per_step
+    assert sum(each.mnemonic.startswith("HMMA") for each in trip) == multiplies
+    assert len(trip) <= most, len(trip)
