@@ -100,7 +100,7 @@ class Library:
     def prefer(self, names: Iterable[str]) -> None:
         """Let these kernels answer before their tables wherever they fit, as when picks are compared. Plans that were made before stay as they are.
 
-        Raises SpecError for what is no kernel's name, and what `kernel` raises.
+        Raises what `kernel` raises.
         """
         self._preferred = [self.kernel(name).spec for name in names]
 

@@ -39,8 +39,7 @@ _SIZES = tuple(
 )
 _NEXT = (("const u32*", "next_codes"), ("const T*", "next_scales"))
 _NEXT_SIZES = tuple(
-    ("u32", name)
-    for name in ("next_code_expert", "next_scale_expert", "next_codes_of_expert", "next_scales_of_expert")
+    ("u32", name) for name in ("next_code_expert", "next_scale_expert", "next_codes_of_expert", "next_scales_of_expert")
 )
 
 

@@ -168,7 +168,7 @@ class WvSplitKSpec(LinearSpec):
 
     @property
     def one_trip(self) -> bool:
-        """Whether K is fixed, and so that no wave has more than one trip, and that a whole one: then there is no loop, and no code for what is left."""
+        """Whether K is fixed and each wave has one whole trip at most: then there is no loop, and no code for what is left."""
         whole = self.K is not None and self.K % self.step == 0 and self.K <= self.step * self.k_parts
         return whole and self.STAGING != "window"
 
