@@ -8,6 +8,7 @@ floor is the time in which the device reads as many cold bytes as one call must:
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -126,16 +127,18 @@ def relative_error(out: Tensor, exact: Tensor) -> float:
     return float((out.double() - exact).norm() / exact.norm())
 
 
-def bench_layer(layer: Layer, rounds: int = ROUNDS) -> LayerTiming:
-    """Time a layer on the current library's GPU.
+def bench_layer(layer: Layer, rounds: int = ROUNDS, kernels: Sequence[str] = ()) -> LayerTiming:
+    """Time a layer on the current library's GPU; `kernels` by name answer before their tables wherever they fit.
 
-    Raises MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing wrong is ever timed).
+    Raises MissingPieceError if the loaded library is not on a GPU, KgenError if a result is wrong (nothing wrong is ever timed) or if one of
+    `kernels` had no part in it.
     """
     import torch
 
     import kgen.ops  # noqa: F401 - registers the ops
 
     library = library_on_gpu()
+    library.prefer(kernels)
     tokens, tensors = operands(layer, library.driver.device.torch_name)
 
     def call(token: Tensor) -> Any:
@@ -151,5 +154,7 @@ def bench_layer(layer: Layer, rounds: int = ROUNDS) -> LayerTiming:
     size = layer.bytes_read // 16 * 16
     cold = [torch.zeros(size // 4, dtype=torch.int32, device=tokens[0].device) for _ in range(weight_sets(size))]
     floor_us = ReadFloor(library.driver).microseconds(cold)
-    kernels = tuple(library.answered())
-    return LayerTiming(statistics.median(times), min(times), max(times), floor_us, size / 1e6, error, kernels)
+    answered = tuple(library.answered())
+    if idle := [name for name in kernels if name not in answered]:
+        raise KgenError(f"{layer}: not asked for in this layer: {', '.join(idle)}")
+    return LayerTiming(statistics.median(times), min(times), max(times), floor_us, size / 1e6, error, answered)

@@ -226,6 +226,12 @@ def bench_layer(
         str | None,
         typer.Option(help="Experts alone for so many tokens at once, such as 1,16,256,4096, beside what else answers."),
     ] = None,
+    kernels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kernel", "-k", help="A built kernel that answers before its table wherever it fits; may be given again."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The expert layer of a decode step on int4 weights: router to weighted sum, one token after the other. Default: Qwen3-30B-A3B's layer."""
@@ -236,9 +242,10 @@ def bench_layer(
     layer = Layer(experts, top_k, hidden, inner, group, dtype)
     library = session.load(arch)
     if tokens is not None:
+        library.prefer(kernels or ())
         _prefill(layer, row_counts(tokens), str(library.driver.device), as_json)
         return
-    timing = run(layer)
+    timing = run(layer, kernels=kernels or ())
     if as_json:
         show.print_json(timing.as_dict())
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Library:
         self._kernels: dict[str, Kernel] = {}
         self._modules: dict[str, Any] = {}  # by the file's digest
         self._pickers: dict[str, Picker] = {}
+        self._preferred: list[KernelSpec] = []
 
     @property
     def arch(self) -> str:
@@ -89,8 +91,18 @@ class Library:
 
         Raises NoRowError when no row answers, MissingPieceError when the row's kernel was not built, and what `kernel` raises.
         """
+        for spec in self._preferred:
+            if spec.family == family and spec.dtype == dtype and _fits(spec, shape):
+                return self.kernel(spec.name)
         answer = self.picker(family).pick(shape, dtype)
         return None if answer.kernel is None else self.kernel(answer.kernel)
+
+    def prefer(self, names: Iterable[str]) -> None:
+        """Let these kernels answer before their tables wherever they fit, as when picks are compared. Plans that were made before stay as they are.
+
+        Raises what `kernel` raises.
+        """
+        self._preferred = [self.kernel(name).spec for name in names]
 
     def route(self, op: str, shape: GemmShape, dtype: str) -> str | None:
         """The family that the table of an op with several families names for a problem; None when the answer is torch.
@@ -166,6 +178,11 @@ class Library:
         if spec.lds_expr == "0":
             return 0
         return max(0, self.driver.device.lds_per_group - resources.lds_bytes)
+
+
+def _fits(spec: Any, shape: GemmShape) -> bool:
+    """Whether a kernel can do a problem of its family."""
+    return spec.fits(shape) is None
 
 
 def _wrong_arch(folder: Path, arch: str, driver: Driver) -> WrongArchError:

@@ -23,6 +23,7 @@ from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
 
 Rows = Literal["scattered", "contiguous"]
 Grid = Literal["blocks", "persistent"]
+Ranking = Literal["group", "wave"]
 
 MOST_EXPERTS = 256  # whose logits fit the LDS set aside for ranking
 MOST_TOP_K = 32
@@ -36,10 +37,21 @@ _SIZES = tuple(
         *("code_expert", "scale_expert", "zero_expert", "slots", "top_k"),
     )
 )
-_ARGS = {
-    False: layout_args(*_WEIGHTS, *_IDS, ("T*", "out"), *_SIZES, ("u32", "blocks"), ("u32", "groups")),
-    True: layout_args(*_WEIGHTS, *_LOGITS, ("T*", "out"), *_SIZES, ("u32", "experts"), ("u32", "renormalize")),
-}
+_NEXT = (("const u32*", "next_codes"), ("const T*", "next_scales"))
+_NEXT_SIZES = tuple(
+    ("u32", name) for name in ("next_code_expert", "next_scale_expert", "next_codes_of_expert", "next_scales_of_expert")
+)
+
+
+def _args(rank: bool, prefetch: bool) -> tuple[Arg, ...]:
+    """Arguments in launch order."""
+    chosen, counted = (_LOGITS, ("experts", "renormalize")) if rank else (_IDS, ("blocks", "groups"))
+    following, sizes = (_NEXT, _NEXT_SIZES) if prefetch else ((), ())
+    counts = (("u32", name) for name in counted)
+    return layout_args(*_WEIGHTS, *chosen, *following, ("T*", "out"), *_SIZES, *counts, *sizes)
+
+
+_ARGS = {(rank, prefetch): _args(rank, prefetch) for rank in (False, True) for prefetch in (False, True)}
 
 
 class MoeWvSplitKInt4Spec(MoeSpec):
@@ -93,6 +105,15 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     )
     SILU: bool = Param(False, doc="weights are gates and what they gate; silu of the first times the second is stored")
     RANK: bool = Param(False, doc="experts are ranked here from the router's logits, instead of coming as lists")
+    RANKING: Ranking = Param(
+        "group",
+        among=get_args(Ranking),
+        named=False,
+        doc="who ranks: all of a work-group, in LDS, or its first wave, in registers; wave: sm_90",
+    )
+    PREFETCH_NEXT: bool = Param(
+        False, doc="the next GEMM's weights of the same experts are brought to L2 meanwhile; sm_90"
+    )
     K: int | None = Param(
         None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
     )
@@ -130,8 +151,10 @@ class MoeWvSplitKInt4Spec(MoeSpec):
 
     @property
     def route_bytes(self) -> int:
-        """LDS for ranking: a key per expert, an addend of the softmax for each, and the chosen ones."""
-        return 4 * (2 * MOST_EXPERTS + MOST_TOP_K) if self.RANK else 0
+        """LDS for ranking: a key per expert, an addend of the softmax for each, and the chosen ones; where a wave ranks, the one it found."""
+        if not self.RANK:
+            return 0
+        return 4 * (2 * MOST_EXPERTS + MOST_TOP_K) if self.RANKING == "group" else 4
 
     @property
     def static_lds(self) -> int:
@@ -166,21 +189,47 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         fields = tuple(name for name in found if found[name] != wanted[name])
         return Problem(("RANK", *fields), f"RANK with {found}", str(wanted), "RANK = false")
 
+    @rule
+    def a_wave_can_rank(self, arch: ArchFacts) -> Problem | None:
+        if self.RANKING == "group" or (self.RANK and arch.vendor == "nvidia"):
+            return None
+        if not self.RANK:
+            return Problem(("RANKING", "RANK"), "wave without RANK", "group where nothing is ranked", "RANK = true")
+        found = f"wave: {arch.name} has no instruction that finds the largest of a wave"
+        return Problem(("RANKING",), found, "group; sm_90 has one", "RANKING = group")
+
+    @rule
+    def memory_can_be_fetched_ahead(self, arch: ArchFacts) -> Problem | None:
+        if not self.PREFETCH_NEXT or arch.vendor == "nvidia":
+            return None
+        found = f"true: {arch.name} has no load that ends in L2"
+        return Problem(("PREFETCH_NEXT",), found, "false; sm_90 has one", "leave PREFETCH_NEXT out")
+
+    @rule
+    def groups_share_one_prefetch(self, arch: ArchFacts) -> Problem | None:
+        if not self.PREFETCH_NEXT or not self.persistent:
+            return None
+        found = "persistent: how many groups come to an expert is not known"
+        return Problem(("PREFETCH_NEXT", "GRID"), found, "GRID = blocks", "GRID = blocks")
+
     # ---- launch
 
     @property
     def args(self) -> tuple[Arg, ...]:
         """Kernel arguments in launch order; strides of rows and experts in elements of each array (codes and zeros: words).
 
-        sorted_ids null: slot i of block b is b * N + i. padded_slots null: all blocks count. See docs/moe.md.
+        sorted_ids null: slot i of block b is b * N + i. padded_slots null: all blocks count. next_codes null: nothing is fetched ahead.
+        See docs/moe.md.
         """
-        return _ARGS[self.RANK]
+        return _ARGS[self.RANK, self.PREFETCH_NEXT]
 
     @property
     def grid_rule(self) -> str:
         tiles = f"one work-group per {self.rows_per_group} output features"
         if self.persistent:
             return f"{tiles} and block, at most {self.groups_per_cu} per CU; more are walked by the same groups"
+        if self.RANKING == "wave":
+            return f"{tiles}; second dimension: top_k; third: tokens"
         return f"{tiles}; second dimension: blocks"
 
     @property
@@ -200,6 +249,8 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     def grid(self, shape: MoeShape, cu: int) -> tuple[int, int, int]:
         if self.persistent:
             return min(self.tiles(shape), cu * self.groups_per_cu), 1, 1
+        if self.RANKING == "wave":  # no division finds the token of a slot
+            return ceil_div(shape.M, self.rows_per_group), shape.top_k, shape.tokens
         return ceil_div(shape.M, self.rows_per_group), shape.blocks, 1
 
     def fits(self, shape: MoeShape) -> Problem | None:

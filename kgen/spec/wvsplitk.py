@@ -11,7 +11,8 @@ On CDNA the 4x4x4 matrix instruction multiplies four weight rows with four activ
 hold four rows side by side (`lane_rows`); elsewhere each lane works on one row at a time with 2-element dot products. With MATRIX16 (CDNA and
 NVIDIA) 2 to 16 rows lie side by side, the lanes of each split K, and activation rows are columns of the matrix instruction with 16 rows: the
 time hardly grows with N. Where M is too small to make enough waves, K_WAVES waves share the K of their rows,
-and on sm_90 those of K_GROUPS work-groups, so that a group needs only its share of the activations.
+and on sm_90 those of K_GROUPS work-groups, so that a group needs only its share of the activations. Small problems are mostly beginnings
+and ends: EARLY lets those of one kernel and the next overlap.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class WvSplitKSpec(LinearSpec):
     )
     MATRIX16: bool = Param(
         False, doc="multiply by the matrix instruction that takes 16 weight rows at once; CDNA and NVIDIA"
+    )
+    EARLY: bool = Param(
+        False,
+        doc="starts while the kernel before it ends, asks for its first weights to be brought to L2, and only then waits; sm_90",
     )
     K: int | None = Param(
         None, ge=PIECE, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
@@ -162,6 +167,12 @@ class WvSplitKSpec(LinearSpec):
         return self.step * self.k_parts if self.k_parts > 1 else None
 
     @property
+    def one_trip(self) -> bool:
+        """Whether K is fixed and each wave has one whole trip at most: then there is no loop, and no code for what is left."""
+        whole = self.K is not None and self.K % self.step == 0 and self.K <= self.step * self.k_parts
+        return whole and self.STAGING != "window"
+
+    @property
     def weight_vgprs(self) -> int:
         """Registers per lane for the weights of one trip; two 16-bit elements share one."""
         return self.row_tiles * self.UNRL * self.A_CHUNK // 2
@@ -222,6 +233,13 @@ class WvSplitKSpec(LinearSpec):
             return None
         found = f"{self.K_GROUPS} with {self.STAGING}: a group needs its share of K alone"
         return Problem(("K_GROUPS", "STAGING"), found, "STAGING = global", "STAGING = global")
+
+    @rule
+    def kernels_can_overlap(self, arch: ArchFacts) -> Problem | None:
+        if not self.EARLY or arch.vendor == "nvidia":
+            return None
+        found = f"true: on {arch.name} a kernel starts when the one before it has ended"
+        return Problem(("EARLY",), found, "false; sm_90 has programmatic launches", "leave EARLY out")
 
     @rule
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
@@ -312,7 +330,7 @@ class WvSplitKSpec(LinearSpec):
     def launch(self, shape: GemmShape, cu: int) -> Launch:
         launch = super().launch(shape, cu)
         groups = launch.grid[0] * self.K_GROUPS
-        return Launch((groups, 1, 1), launch.block, launch.lds_bytes)
+        return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY)
 
     def wave_trips(self, shape: GemmShape) -> int:
         return ceil_div(ceil_div(shape.K, self.step), self.k_parts)

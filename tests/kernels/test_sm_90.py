@@ -9,6 +9,7 @@ from kgen.binary.disassemble import disassemble
 from kgen.binary.loops import hot_loop
 from kgen.build import build
 from kgen.errors import ToolchainError
+from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
 from kgen.toolchain.nvidia import find_nvidia
@@ -63,3 +64,59 @@ def test_a_trip_of_matrix16_is_loads_products_and_a_choice_of_halves(n, products
     assert len(multiplies) == spec.multiplies_per_step == 8 * 2 * products
     assert max(loads) < min(multiplies)
     assert len(names) - len(loads) - len(multiplies) - 8 * 2 * products <= 20, names
+
+
+def mnemonics(spec, folder):
+    """The machine code of a kernel, compiled alone."""
+    (entry,) = build([spec], arch=ARCH, folder=folder, tools=find_nvidia([ARCH])).manifest.kernels
+    return [each.mnemonic for each in disassemble(read_binary(entry.image(folder)), spec.name)]
+
+
+def places(names, start):
+    return [index for index, name in enumerate(names) if name.startswith(start)]
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+@pytest.mark.parametrize("matrix", [False, True])
+def test_an_early_kernel_prefetches_waits_and_only_then_reads(matrix, tmp_path):
+    """And where a wave has one trip, all loads of it stand side by side, each once."""
+    values = dict(YTILE=2, UNRL=4, MATRIX16=True) if matrix else dict(YTILE=1, UNRL=2)
+    spec = WvSplitKSpec(
+        arch=ARCH, dtype="bf16", N=1, WvPrGrp=4, K_WAVES=4, STAGING="global", EARLY=True, K=2048, **values
+    )
+    names = mnemonics(spec, tmp_path)
+    (wait,) = places(names, "ACQBULK")
+    (start,) = places(names, "PREEXIT")
+    (prefetch,) = places(names, "UBLKPF")
+    loads = [index for index in places(names, "LDG") if ".128" in names[index]]
+    assert start < prefetch < wait < min(places(names, "LDG"))
+    assert len(loads) == 2 * spec.UNRL  # weights and activations
+    assert max(loads) < min(places(names, "HMMA" if matrix else "FFMA"))
+    assert places(names, "EXIT")[-1] < 200, len(names)
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+@pytest.mark.parametrize("staging", ["lds", "wave"])
+def test_the_next_gemms_weights_are_asked_for_behind_the_gemms_own(staging, tmp_path):
+    values = dict(YTILE=16, WvPrGrp=8, K_WAVES=8, A_CHUNK=32, UNRL=2, STAGING=staging, SILU=True, RANK=True, K=2048)
+    spec = MoeWvSplitKInt4Spec(arch=ARCH, dtype="bf16", RANKING="wave", PREFETCH_NEXT=True, **values)
+    names = mnemonics(spec, tmp_path)
+    weights = places(names, "LDG.E.NA")
+    assert len(weights) == 4  # two slabs of two rows
+    assert len(places(names, "UBLKPF")) == 2  # codes, scales
+    assert max(weights) < min(places(names, "UBLKPF"))
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+def test_one_barrier_stands_between_the_logits_and_the_first_weights_where_a_wave_ranks(tmp_path):
+    values = dict(YTILE=16, WvPrGrp=8, K_WAVES=4, A_CHUNK=32, UNRL=2, STAGING="wave", SILU=True, RANK=True)
+    before = {}
+    for ranking in ("group", "wave"):
+        names = mnemonics(MoeWvSplitKInt4Spec(arch=ARCH, dtype="bf16", RANKING=ranking, **values), tmp_path / ranking)
+        before[ranking] = names[: min(places(names, "LDG.E.NA"))]
+    assert len(places(before["group"], "BAR")) == 2
+    assert len(places(before["wave"], "BAR")) == 1
+    assert places(before["wave"], "REDUX")

@@ -128,6 +128,22 @@ def test_the_table_picks_kernels_and_torch(built: Path, make: type[Any]) -> None
 
 
 @pytest.mark.hipcc
+def test_a_preferred_kernel_answers_before_the_table_where_it_fits(built: Path, make: type[Any]) -> None:
+    library = Library(built, make())
+    library.prefer([SPECS[0].name])
+    kernel = library.pick("wvsplitk", GemmShape(M=16, N=1, K=64), "bf16")
+    assert kernel is not None
+    assert kernel.name == SPECS[0].name
+    assert not library.picker("wvsplitk").counts  # the table was not asked
+    kernel = library.pick("wvsplitk", GemmShape(M=16, N=2, K=64), "bf16")
+    assert kernel is not None
+    assert kernel.name == SPECS[1].name
+    assert sum(library.picker("wvsplitk").counts.values()) == 1
+    with pytest.raises(CodeObjectError, match="no such kernel"):
+        library.prefer(["wvsplitk_bf16_N9"])
+
+
+@pytest.mark.hipcc
 def test_unload_gives_modules_back_and_kernels_load_again(built: Path, make: type[Any]) -> None:
     driver = make()
     library = Library(built, driver)

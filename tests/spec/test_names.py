@@ -24,6 +24,7 @@ specs = st.builds(
     UNRL=st.sampled_from((1, 2, 4, 8)),
     STAGING=st.sampled_from(("lds", "window", "global")),
     MATRIX16=st.booleans(),
+    EARLY=st.booleans(),
     K=st.none() | st.integers(8, 1 << 20),
 )
 

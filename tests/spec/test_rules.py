@@ -48,6 +48,8 @@ def test_the_base_is_possible_and_frozen():
         ({"K_GROUPS": 2, "STAGING": "global"}, ("K_GROUPS",), "sm_90 has clusters"),
         ({"arch": "sm_90", "K_GROUPS": 2}, ("K_GROUPS", "STAGING"), "STAGING = global"),
         ({"arch": "sm_90", "K_GROUPS": 16, "STAGING": "global"}, ("K_GROUPS",), "1, 2, 4, 8"),
+        ({"EARLY": True}, ("EARLY",), "sm_90 has programmatic launches"),
+        ({"arch": "gfx942", "THRDS": 64, "YTILE": 4, "EARLY": True}, ("EARLY",), "sm_90 has programmatic launches"),
         ({"arch": "sm_90", "YTILE": 6, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
         ({"arch": "sm_90", "YTILE": 1, "MATRIX16": True}, ("YTILE", "MATRIX16"), "2, 4, 8, 16 or 32 with MATRIX16"),
         (
