@@ -223,11 +223,10 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def scale_vgprs(self) -> int:
         """Registers for absmax of a trip, and for finding it."""
+        kept = self.UNRL * (min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2)
         if self.ABSMAX in (None, 1) and self.STAGING == "columns":  # one of each row for a load of activations
-            loads = ceil_div(self.words * self.UNRL, self.words_side_by_side)
-            return loads * self.row_tiles * self.rows_of_lane * (2 if self.NESTED else 1)
-        kept = min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2
-        return self.UNRL * self.row_tiles * kept * (2 if self.NESTED else 1)
+            kept = ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.rows_of_lane
+        return self.row_tiles * kept * (2 if self.NESTED else 1)
 
     @property
     def sum_vgprs(self) -> int:
@@ -237,8 +236,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def lane_additions(self) -> int:
-        """Additions over the lanes of a row, or over the columns that words lie side by side in."""
-        return super().lane_additions if self.words_side_by_side == 1 else self.words_side_by_side.bit_length() - 1
+        """Additions over the lanes of a row, and over the columns that words lie side by side in."""
+        return super().lane_additions + self.words_side_by_side.bit_length() - 1
 
     @property
     def decode_vgprs(self) -> int:
@@ -287,8 +286,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @rule
     def table_is_placed(self, arch: ArchFacts) -> Problem | None:
         if self.TABLE == "pages" and arch.vendor != "nvidia":
-            found = f"pages on {arch.name}"
-            return Problem(("TABLE",), found, "lds: a table of 64 KiB leaves no LDS for others", "TABLE = lds")
+            return Problem(("TABLE",), f"pages on {arch.name}", "lds: 64 KiB leave no LDS for others", "TABLE = lds")
         if self.TABLE == "pages":
             allowed = None if self.COPIES in (16, 32) else "16 or 32 copies: a page of 256 bytes is there for them"
         elif self.TABLE == "lds":
@@ -306,9 +304,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     def pages_fit_as_often_as_asked(self, arch: ArchFacts) -> Problem | None:
         if self.TABLE != "pages" or self.GrpsPerCU <= self._groups_that_fit:
             return None
-        found = f"{self.GrpsPerCU} groups with a table of {self.paged_bytes} bytes each"
-        allowed = f"at most {self._groups_that_fit} in the {arch.lds_per_cu} bytes of LDS of a CU of {arch.name}"
-        return Problem(("GrpsPerCU", "TABLE"), found, allowed, "TABLE = lds")
+        allowed = f"at most {self._groups_that_fit} with {self.paged_bytes} bytes each on {arch.name}"
+        return Problem(("GrpsPerCU", "TABLE"), f"{self.GrpsPerCU} groups with pages", allowed, "TABLE = lds")
 
     @rule
     def absmax_lie_side_by_side(self, arch: ArchFacts) -> Problem | None:
@@ -324,13 +321,12 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.slab % self.GROUP_SIZE:
             found = f"{self.ABSMAX}, where a slab of {self.slab} is a part of a group of {self.GROUP_SIZE}"
             return Problem(("ABSMAX", "A_CHUNK", "GROUP_SIZE"), found, "whole groups to a slab", "ABSMAX = none")
-        if self.ABSMAX == 1 and (self.STAGING != "columns" or self.NESTED):
-            found = f"1 with STAGING {self.STAGING}{', nested' if self.NESTED else ''}"
-            return Problem(
-                ("ABSMAX", "STAGING", "NESTED"), found, "1 with STAGING columns, not nested", "ABSMAX = none"
-            )
         if self.ABSMAX == 1:
-            return None
+            if self.STAGING == "columns" and self.words * self.UNRL >= self.words_side_by_side and not self.NESTED:
+                return None
+            found = f"1 with STAGING {self.STAGING}, {self.words * self.UNRL} words to a trip{', nested' if self.NESTED else ''}"
+            allowed = "1 with STAGING columns, a word to every column, not nested"
+            return Problem(("ABSMAX", "STAGING", "UNRL", "NESTED"), found, allowed, "ABSMAX = none")
         if self.words_side_by_side > self.words:
             found = f"{self.ABSMAX} with {self.words_side_by_side} words of {self.words} to a chunk side by side"
             return Problem(("ABSMAX", "STAGING", "N"), found, "1: the slabs of a lane's sums are apart", "ABSMAX = 1")
@@ -364,29 +360,21 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         """Columns divide over rows, groups and words; the two words of a lane's columns are of one group, whose absmax it takes."""
         if self.STAGING != "columns":
             return None
-        fields: tuple[str, ...] = ("STAGING", "N")
         if not self.matrix or arch.vendor != "nvidia":
-            found, allowed = f"columns in {self.dtype} on {arch.name}", "columns in 16-bit types on sm_90"
-        elif self.N not in (1, 2, 4) or self.words_side_by_side < 2 or self.words < 2:
-            fields = ("STAGING", "N", "A_CHUNK", "GROUP_SIZE")
-            found = f"{self.N} rows of {self.groups_of_slab} groups, {self.words} words to a chunk"
-            allowed = f"1, 2 or 4 rows and groups in the {self.columns} columns, each twice, and two words or more"
-        elif self.ABSMAX == 1 and self.words * self.UNRL < self.words_side_by_side:
-            fields = ("STAGING", "ABSMAX", "UNRL")
-            found = f"{self.words * self.UNRL} words of a trip in columns for {self.words_side_by_side}, ABSMAX 1"
-            allowed = "a word to every column with ABSMAX 1"
-        else:
+            found = f"columns in {self.dtype} on {arch.name}"
+            return Problem(("STAGING",), found, "columns in 16-bit types on sm_90", "STAGING = global")
+        if self.N in (1, 2, 4) and self.words_side_by_side >= 2 and self.words >= 2:
             return None
-        return Problem(fields, found, allowed, "STAGING = global")
+        found = f"{self.N} rows of {self.groups_of_slab} groups, {self.words} words to a chunk"
+        allowed = f"1, 2 or 4 rows, with two words or more for each group in {self.columns} columns and in a chunk"
+        return Problem(("STAGING", "N", "A_CHUNK", "GROUP_SIZE"), found, allowed, "STAGING = global")
 
     @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
         least = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE))
         if self.static_lds <= arch.static_lds and least <= arch.lds_per_group:
             return None
-        what = (
-            f"{self.static_lds} bytes of LDS, {self.exchange_bytes} of them for sums and {self.table_bytes} for tables"
-        )
+        what = f"{self.static_lds} bytes of LDS, {self.exchange_bytes} for sums; {self.table_bytes} for tables in all"
         return Problem(
             ("COPIES", "N", "WvPrGrp", "YTILE"),
             what,
@@ -413,8 +401,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def _groups_that_fit(self) -> int:
         """Groups with a paged table that the LDS of a CU holds; activations of the least K."""
-        each = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE)) + _RESERVED_LDS
-        return max(1, self.facts.lds_per_cu // each)
+        least = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE))
+        return max(1, self.facts.lds_per_cu // (least + _RESERVED_LDS))
 
     @property
     def groups_per_cu(self) -> int:
@@ -439,12 +427,11 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         """Bytes of dynamic LDS as an expression of M, N and K."""
         if self.STAGING != "lds":
             return str(self.paged_bytes + self._staged_bytes)
-        staged = f"ceil_div(K, {self.slab}) * {self.slab_bytes}"
-        return f"{self.paged_bytes} + {staged}" if self.paged_bytes else staged
+        return (f"{self.paged_bytes} + " if self.paged_bytes else "") + f"ceil_div(K, {self.slab}) * {self.slab_bytes}"
 
     def dynamic_lds(self, shape: GemmShape) -> int:
-        staged = ceil_div(shape.K, self.slab) * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes
-        return self.paged_bytes + staged
+        slabs = ceil_div(shape.K, self.slab)
+        return self.paged_bytes + (slabs * self.slab_bytes if self.STAGING == "lds" else self._staged_bytes)
 
     @property
     def _staged_bytes(self) -> int:
