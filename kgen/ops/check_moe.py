@@ -33,19 +33,6 @@ class Stack:
     strides: tuple[int, int, int]
     experts: tuple[int, int, int]
 
-    @property
-    def spans(self) -> tuple[int, int]:
-        """Elements from an expert's first to its last, of codes and of scales."""
-        widths = (self.K // WORD, self.K // self.group)
-        code, scale = ((self.rows - 1) * stride + width for stride, width in zip(self.strides, widths, strict=False))
-        return code, scale
-
-    @property
-    def expert_bytes(self) -> int:
-        """Of an expert's codes and scales."""
-        code, scale = self.spans
-        return 4 * code + 2 * scale
-
 
 @dataclass(frozen=True)
 class MoeProblem(LinearProblem):

@@ -5,7 +5,7 @@ As in the linear ops, the first call with a key makes a plan; later ones look it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -25,8 +25,6 @@ from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.problem import MoeShape
 
 UP, DOWN, LAYER = MoeWvSplitKInt4Spec.family, MoeDownReduceSpec.family, "moe_decode_int4"
-MOST_AHEAD = 16 << 20
-"""Bytes of the second GEMM's weights that the first one fetches ahead: what L2 keeps beside the weights that the first one reads itself."""
 _router = linear_op("wvsplitk")
 
 
@@ -148,8 +146,7 @@ def _kernel_plan(
     """The launch of either GEMM: weights, x, what says which experts, out; sizes; what the family counts."""
     driver = library.driver
     geometry = kernel.spec.launch(problem.moe, driver.device.cu)
-    nothing, no_sizes = _nothing_next(kernel)
-    sizes = (*problem.sizes, *counts_of(problem.moe, geometry.grid[0]), *no_sizes)
+    sizes = (*problem.sizes, *counts_of(problem.moe, geometry.grid[0]))
     launch, stream, count = kernel.bind(geometry, sizes), driver.stream, kernel.answered.add
     new, mask = output_of(problem, x.dtype, x.device), ALIGNMENT - 1
 
@@ -159,21 +156,11 @@ def _kernel_plan(
         if (at[0] | at[3]) & mask:
             raise alignment_error(family, x=x, weight=weight)
         out = new()
-        launch(stream(), (*at, *_addresses(nothing), out.data_ptr()), (*given, *nothing, out))
+        launch(stream(), (*at, out.data_ptr()), (*given, out))
         count()
         return out
 
     return run
-
-
-def _nothing_next(kernel: Kernel) -> tuple[tuple[None, ...], tuple[int, ...]]:
-    """What a first GEMM that fetches the second one's weights ahead is told where there is no second one: addresses, sizes."""
-    return ((None, None), (0, 0, 0, 0)) if fetches_ahead(kernel) else ((), ())
-
-
-def fetches_ahead(kernel: Kernel) -> bool:
-    """Whether a kernel takes the next GEMM's weights too."""
-    return isinstance(kernel.spec, MoeWvSplitKInt4Spec) and kernel.spec.PREFETCH_NEXT
 
 
 def _up_counts(shape: MoeShape, groups: int) -> tuple[int, ...]:
@@ -184,7 +171,7 @@ def _down_counts(shape: MoeShape, groups: int) -> tuple[int, ...]:
     return shape.top_k, groups
 
 
-def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
+def _addresses(tensors: tuple[Tensor | None, ...]) -> list[int]:
     """Where tensors lie; 0 for none."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
@@ -198,7 +185,7 @@ def layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, pro
     if problem.up.moe.tokens == 0:
         return lambda x, *others: x.new_empty(problem.out_shape)
     kernel = library.pick(UP, problem.up.shape, DTYPES[x.dtype])
-    first = _listed(top_k, renormalize) if kernel is None else _ranked_plan(library, kernel, problem, x, renormalize)
+    first = _listed(top_k, renormalize) if kernel is None else _ranked_plan(library, kernel, problem.up, x, renormalize)
     second = expert_answer(DOWN, x, _down_counts, moe_down_reference, library, problem.down)
 
     def run(
@@ -211,7 +198,7 @@ def layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, pro
         w2_scales: Tensor,
         w2_zeros: Tensor | None,
     ) -> Tensor:
-        inner, ids, weights = first(x, _router(x, router), w13, w13_scales, w13_zeros, w2, w2_scales)
+        inner, ids, weights = first(x, _router(x, router), w13, w13_scales, w13_zeros)
         return second(inner, w2, w2_scales, w2_zeros, ids, weights)
 
     return run
@@ -221,7 +208,7 @@ def _listed(top_k: int, renormalize: bool) -> Callable[..., tuple[Tensor, Tensor
     """The first GEMM where the table has no kernel that ranks: torch does, and slots come in their order."""
 
     def run(
-        x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None, *second: Tensor
+        x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         ids, weights = route(logits, top_k, renormalize)
         return moe_wvsplitk_int4(x, w13, scales, zeros, ids.reshape(-1), top_k=top_k, silu=True), ids, weights
@@ -230,21 +217,16 @@ def _listed(top_k: int, renormalize: bool) -> Callable[..., tuple[Tensor, Tensor
 
 
 def _ranked_plan(
-    library: Library, kernel: Kernel, layer: LayerProblem, x: Tensor, renormalize: bool
+    library: Library, kernel: Kernel, problem: MoeProblem, x: Tensor, renormalize: bool
 ) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    problem, shape, driver, following = layer.up, layer.up.moe, library.driver, layer.down.stack
+    shape, driver = problem.moe, library.driver
     sizes = (*problem.sizes, shape.slots, shape.top_k, shape.experts, int(renormalize))
-    nothing, next_sizes = _nothing_next(kernel)
-    ahead = fetches_ahead(kernel) and shape.slots * following.expert_bytes <= MOST_AHEAD
-    if ahead:
-        next_sizes = (*following.experts[:2], *following.spans)
-    sizes += next_sizes
     launch = kernel.bind(kernel.spec.launch(shape, driver.device.cu), sizes)
     stream, count, empty, mask = driver.stream, kernel.answered.add, empty_on(x.device), ALIGNMENT - 1
     chosen, dtype = (shape.tokens, shape.top_k), x.dtype
 
     def run(
-        x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None, *second: Tensor
+        x: Tensor, logits: Tensor, w13: Tensor, scales: Tensor, zeros: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         given = (w13, scales, zeros, x, logits)
         at = _addresses(given)
@@ -253,7 +235,7 @@ def _ranked_plan(
         ids = empty(chosen, (shape.top_k, 1), torch.int32)
         weights = empty(chosen, (shape.top_k, 1), torch.float32)
         out = empty(problem.out_shape, contiguous(problem.out_shape), dtype)
-        made = (ids, weights, *(second if ahead else nothing), out)
+        made = (ids, weights, out)
         launch(stream(), (*at, *_addresses(made)), (*given, *made))
         count()
         return out, ids, weights

@@ -37,21 +37,16 @@ _SIZES = tuple(
         *("code_expert", "scale_expert", "zero_expert", "slots", "top_k"),
     )
 )
-_NEXT = (("const u32*", "next_codes"), ("const T*", "next_scales"))
-_NEXT_SIZES = tuple(
-    ("u32", name) for name in ("next_code_expert", "next_scale_expert", "next_codes_of_expert", "next_scales_of_expert")
-)
 
 
-def _args(rank: bool, prefetch: bool) -> tuple[Arg, ...]:
+def _args(rank: bool) -> tuple[Arg, ...]:
     """Arguments in launch order."""
     chosen, counted = (_LOGITS, ("experts", "renormalize")) if rank else (_IDS, ("blocks", "groups"))
-    following, sizes = (_NEXT, _NEXT_SIZES) if prefetch else ((), ())
     counts = (("u32", name) for name in counted)
-    return layout_args(*_WEIGHTS, *chosen, *following, ("T*", "out"), *_SIZES, *counts, *sizes)
+    return layout_args(*_WEIGHTS, *chosen, ("T*", "out"), *_SIZES, *counts)
 
 
-_ARGS = {(rank, prefetch): _args(rank, prefetch) for rank in (False, True) for prefetch in (False, True)}
+_ARGS = {rank: _args(rank) for rank in (False, True)}
 
 
 class MoeWvSplitKInt4Spec(MoeSpec):
@@ -110,9 +105,6 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         among=get_args(Ranking),
         named=False,
         doc="who ranks: all of a work-group, in LDS, or its first wave, in registers; wave: sm_90",
-    )
-    PREFETCH_NEXT: bool = Param(
-        False, doc="the next GEMM's weights of the same experts are brought to L2 meanwhile; sm_90"
     )
     K: int | None = Param(
         None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts and LDS become constants"
@@ -198,30 +190,15 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         found = f"wave: {arch.name} has no instruction that finds the largest of a wave"
         return Problem(("RANKING",), found, "group; sm_90 has one", "RANKING = group")
 
-    @rule
-    def memory_can_be_fetched_ahead(self, arch: ArchFacts) -> Problem | None:
-        if not self.PREFETCH_NEXT or arch.vendor == "nvidia":
-            return None
-        found = f"true: {arch.name} has no load that ends in L2"
-        return Problem(("PREFETCH_NEXT",), found, "false; sm_90 has one", "leave PREFETCH_NEXT out")
-
-    @rule
-    def groups_share_one_prefetch(self, arch: ArchFacts) -> Problem | None:
-        if not self.PREFETCH_NEXT or not self.persistent:
-            return None
-        found = "persistent: how many groups come to an expert is not known"
-        return Problem(("PREFETCH_NEXT", "GRID"), found, "GRID = blocks", "GRID = blocks")
-
     # ---- launch
 
     @property
     def args(self) -> tuple[Arg, ...]:
         """Kernel arguments in launch order; strides of rows and experts in elements of each array (codes and zeros: words).
 
-        sorted_ids null: slot i of block b is b * N + i. padded_slots null: all blocks count. next_codes null: nothing is fetched ahead.
-        See docs/moe.md.
+        sorted_ids null: slot i of block b is b * N + i. padded_slots null: all blocks count. See docs/moe.md.
         """
-        return _ARGS[self.RANK, self.PREFETCH_NEXT]
+        return _ARGS[self.RANK]
 
     @property
     def grid_rule(self) -> str:

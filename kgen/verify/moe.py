@@ -104,28 +104,7 @@ def _up_operands(spec: MoeWvSplitKInt4Spec, case: MoeCase) -> MoeOperands:
         expected = np.where(np.isnan(reference), np.uint16(POISON), np.uint16(0))
     given |= {**experts.arrays, "act": padded(act_bits, case.act_pad, dtype)}
     scalars |= {**experts.strides, "act_stride": shape.K + case.act_pad, "slots": slots}
-    if spec.PREFETCH_NEXT:
-        arrays, sizes = _next_weights(case, rng)
-        given |= arrays
-        scalars |= sizes
     return MoeOperands(given, scalars, reference, magnitude, expected, extras)
-
-
-def _next_weights(case: MoeCase, rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, int]]:
-    """Weights that are fetched ahead and change nothing, of sizes that end anywhere; none of them in some cases."""
-    codes, scales = (1 + int(rng.integers(3000)) for _ in range(2))
-    between = 5 * (case.seed % 3)
-    arrays = {
-        "next_codes": np.zeros(case.moe.experts * (codes + between), np.uint32),
-        "next_scales": np.zeros(case.moe.experts * (scales + between), np.uint16),
-    }
-    sizes = {
-        "next_code_expert": codes + between,
-        "next_scale_expert": scales + between,
-        "next_codes_of_expert": codes,
-        "next_scales_of_expert": scales,
-    }
-    return {name: None if case.seed % 4 == 2 else array for name, array in arrays.items()}, sizes
 
 
 def _up_reference(

@@ -98,19 +98,6 @@ def test_an_early_kernel_prefetches_waits_and_only_then_reads(matrix, tmp_path):
 
 @pytest.mark.hipcc
 @pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
-@pytest.mark.parametrize("staging", ["lds", "wave"])
-def test_the_next_gemms_weights_are_asked_for_behind_the_gemms_own(staging, tmp_path):
-    values = dict(YTILE=16, WvPrGrp=8, K_WAVES=8, A_CHUNK=32, UNRL=2, STAGING=staging, SILU=True, RANK=True, K=2048)
-    spec = MoeWvSplitKInt4Spec(arch=ARCH, dtype="bf16", RANKING="wave", PREFETCH_NEXT=True, **values)
-    names = mnemonics(spec, tmp_path)
-    weights = places(names, "LDG.E.NA")
-    assert len(weights) == 4  # two slabs of two rows
-    assert len(places(names, "UBLKPF")) == 2  # codes, scales
-    assert max(weights) < min(places(names, "UBLKPF"))
-
-
-@pytest.mark.hipcc
-@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
 def test_one_barrier_stands_between_the_logits_and_the_first_weights_where_a_wave_ranks(tmp_path):
     values = dict(YTILE=16, WvPrGrp=8, K_WAVES=4, A_CHUNK=32, UNRL=2, STAGING="wave", SILU=True, RANK=True)
     before = {}

@@ -50,7 +50,6 @@ def test_the_parameters_set_holds_every_value_that_the_target_can_have(cls, arch
         "STAGING": {"lds", "wave"} if matrix else {"lds"},
         "DEQUANT": set(get_args(Dequant)) - (set() if matrix else {"digits"}),
         "RANKING": {"group", "wave"} if ARCHES[arch].vendor == "nvidia" else {"group"},
-        "PREFETCH_NEXT": {False, ARCHES[arch].vendor == "nvidia"},
         "GrpsPerCU": {1, 2, 3, 4} if matrix else {1, 2, 3, 4, 6, 8},
         "K_WAVES": {1, 2, 3, 4, 6, 8, 12, 16} if matrix else {1, 2, 3, 4, 6, 8, 12, 16, 24, 32},
     }
@@ -114,8 +113,6 @@ def test_the_grid_and_lds_are_what_their_expressions_say(arch):
         (down, dict(WvPrGrp=32, K_WAVES=5), "K_WAVES"),
         (up, dict(RANK=True, RANKING="wave"), "gfx1151 has no instruction that finds the largest of a wave"),
         (up, dict(arch="sm_90", DEQUANT="magic", RANKING="wave"), "wave without RANK"),
-        (up, dict(PREFETCH_NEXT=True), "gfx1151 has no load that ends in L2"),
-        (up, dict(arch="sm_90", DEQUANT="magic", PREFETCH_NEXT=True, GRID="persistent"), "GRID = blocks"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(make, values, words):
