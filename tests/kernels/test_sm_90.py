@@ -12,6 +12,7 @@ from kgen.errors import ToolchainError
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
+from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.toolchain.nvidia import find_nvidia
 from tests.kernels.built import default_specs
 
@@ -107,3 +108,31 @@ def test_one_barrier_stands_between_the_logits_and_the_first_weights_where_a_wav
     assert len(places(before["group"], "BAR")) == 2
     assert len(places(before["wave"], "BAR")) == 1
     assert places(before["wave"], "REDUX")
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+def test_weights_are_asked_for_before_digits_are_made_and_masks_stay_where_they_are(tmp_path):
+    """Activations were once waited for in front of the weights' loads, and the mask of codes was moved in for every word."""
+    values = dict(YTILE=16, WvPrGrp=16, K_WAVES=16, UNRL=2, GrpsPerCU=2, DEQUANT="digits", STAGING="wave")
+    names = mnemonics(WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=1, THRDS=32, **values), tmp_path)
+    weights = places(names, "LDG.E.NA")
+    assert len(weights) == 4  # two slabs of two rows
+    assert max(weights) < min(places(names, "VIMNMX3"))  # the search for the largest activation of a slab
+    assert len(places(names, "IMMA")) == 8
+    assert len(places(names, "IMAD.MOV.U32")) < 8
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+def test_more_rows_of_digits_take_more_tiles_of_columns_and_no_more_decoding(tmp_path):
+    values = dict(YTILE=16, WvPrGrp=8, K_WAVES=8, UNRL=1, DEQUANT="digits", STAGING="own")
+    masks = {}
+    for n, tiles in ((2, 1), (8, 4)):
+        spec = WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=n, THRDS=32, **values)
+        (entry,) = build([spec], arch=ARCH, folder=tmp_path, tools=find_nvidia([ARCH])).manifest.kernels
+        code = disassemble(read_binary(entry.image(tmp_path)), spec.name)
+        loop = [each.mnemonic for each in hot_loop(code, spec.multiply_pattern)]
+        assert len(places(loop, "IMMA")) == spec.multiplies_per_step == 4 * tiles
+        masks[n] = len(places(loop, "LOP3"))
+    assert masks[8] <= masks[2] + 2

@@ -121,3 +121,15 @@ def test_the_launch_covers_every_row_and_asks_for_its_lds(spec, M, groups):
     asked = eval(spec.lds_expr, {"ceil_div": ceil_div, "K": shape.K})
     assert launch.lds_bytes == asked
     assert spec.static_lds + asked <= ARCHES[spec.arch].lds_per_group
+
+
+@pytest.mark.parametrize(
+    ("given", "tiles"), [(DIGITS, (1, 1, 2, 4)), (MATRIX | {"DEQUANT": "digits", "STAGING": "wave"}, (1, 1, 1, 2))]
+)
+def test_digits_of_more_rows_take_more_tiles_of_columns(given, tiles):
+    rows = (1, 2, 4, 8)
+    specs = [WvSplitKInt4Spec(**(given | {"N": n, "UNRL": 1})) for n in rows]
+    assert tuple(spec.column_tiles for spec in specs) == tiles
+    assert [spec.slab_bytes for spec in specs] == [
+        n * 4 * 128 + 4 * specs[0].columns * t for n, t in zip(rows, tiles, strict=True)
+    ]
