@@ -130,8 +130,9 @@ def test_more_rows_of_digits_take_more_tiles_of_columns_and_no_more_decoding(tmp
     masks = {}
     for n, tiles in ((2, 1), (8, 4)):
         spec = WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=n, THRDS=32, **values)
-        (entry,) = build([spec], arch=ARCH, folder=tmp_path, tools=find_nvidia([ARCH])).manifest.kernels
-        code = disassemble(read_binary(entry.image(tmp_path)), spec.name)
+        folder = tmp_path / spec.name
+        (entry,) = build([spec], arch=ARCH, folder=folder, tools=find_nvidia([ARCH])).manifest.kernels
+        code = disassemble(read_binary(entry.image(folder)), spec.name)
         loop = [each.mnemonic for each in hot_loop(code, spec.multiply_pattern)]
         assert len(places(loop, "IMMA")) == spec.multiplies_per_step == 4 * tiles
         masks[n] = len(places(loop, "LOP3"))
