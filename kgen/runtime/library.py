@@ -92,7 +92,7 @@ class Library:
         Raises NoRowError when no row answers, MissingPieceError when the row's kernel was not built, and what `kernel` raises.
         """
         for spec in self._preferred:
-            if spec.family == family and spec.dtype == dtype and _fits(spec, shape):
+            if spec.family == family and spec.dtype == dtype and spec.fits(shape) is None:  # type: ignore[attr-defined]
                 return self.kernel(spec.name)
         answer = self.picker(family).pick(shape, dtype)
         return None if answer.kernel is None else self.kernel(answer.kernel)
@@ -178,11 +178,6 @@ class Library:
         if spec.lds_expr == "0":
             return 0
         return max(0, self.driver.device.lds_per_group - resources.lds_bytes)
-
-
-def _fits(spec: Any, shape: GemmShape) -> bool:
-    """Whether a kernel can do a problem of its family."""
-    return spec.fits(shape) is None
 
 
 def _wrong_arch(folder: Path, arch: str, driver: Driver) -> WrongArchError:

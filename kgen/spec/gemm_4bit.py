@@ -37,7 +37,6 @@ _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
 _WINDOW_BYTES = 16 * 1024
 _ABSMAX_CODES = 256  # numbers that nested absmax is made of
 _PAGE = 256  # bytes from one entry of a paged table to the next: the entry's number is a byte of its address
-_RESERVED_LDS = 1024  # bytes that NVIDIA takes of a work-group's LDS for itself
 _ARGS = layout_args(
     ("const u32*", "codes"),
     ("const f32*", "absmax"),
@@ -402,7 +401,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     def _groups_that_fit(self) -> int:
         """Groups with a paged table that the LDS of a CU holds; activations of the least K."""
         least = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE))
-        return max(1, self.facts.lds_per_cu // (least + _RESERVED_LDS))
+        return max(1, self.facts.lds_per_cu // (least + self.facts.lds_reserved_per_group))
 
     @property
     def groups_per_cu(self) -> int:

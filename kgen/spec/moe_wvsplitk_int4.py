@@ -37,16 +37,10 @@ _SIZES = tuple(
         *("code_expert", "scale_expert", "zero_expert", "slots", "top_k"),
     )
 )
-
-
-def _args(rank: bool) -> tuple[Arg, ...]:
-    """Arguments in launch order."""
-    chosen, counted = (_LOGITS, ("experts", "renormalize")) if rank else (_IDS, ("blocks", "groups"))
-    counts = (("u32", name) for name in counted)
-    return layout_args(*_WEIGHTS, *chosen, ("T*", "out"), *_SIZES, *counts)
-
-
-_ARGS = {rank: _args(rank) for rank in (False, True)}
+_ARGS = {
+    False: layout_args(*_WEIGHTS, *_IDS, ("T*", "out"), *_SIZES, ("u32", "blocks"), ("u32", "groups")),
+    True: layout_args(*_WEIGHTS, *_LOGITS, ("T*", "out"), *_SIZES, ("u32", "experts"), ("u32", "renormalize")),
+}
 
 
 class MoeWvSplitKInt4Spec(MoeSpec):

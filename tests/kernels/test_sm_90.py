@@ -33,6 +33,24 @@ def kernels(tmp_path_factory):
     return result.manifest.entries, wanted
 
 
+def code_of(spec, folder):
+    """The machine code of a kernel, compiled alone."""
+    (entry,) = build([spec], arch=ARCH, folder=folder, tools=find_nvidia([ARCH])).manifest.kernels
+    return disassemble(read_binary(entry.image(folder)), spec.name)
+
+
+def mnemonics(spec, folder):
+    return [each.mnemonic for each in code_of(spec, folder)]
+
+
+def loop_mnemonics(spec, folder):
+    return [each.mnemonic for each in hot_loop(code_of(spec, folder), spec.multiply_pattern)]
+
+
+def places(names, start):
+    return [index for index, name in enumerate(names) if name.startswith(start)]
+
+
 @pytest.mark.hipcc
 def test_every_default_kernel_compiles_without_a_stack_and_with_the_lds_of_its_spec(kernels):
     entries, wanted = kernels
@@ -51,30 +69,15 @@ def test_every_default_kernel_compiles_without_a_stack_and_with_the_lds_of_its_s
 @pytest.mark.parametrize(("n", "products"), [(1, 1), (4, 1), (5, 2), (8, 2)])
 def test_a_trip_of_matrix16_is_loads_products_and_a_choice_of_halves(n, products, tmp_path):
     """All loads before the first product, 16 bytes each; two selections for a piece of the activations; addresses take little."""
-    tools = find_nvidia([ARCH])
     values = dict(arch=ARCH, dtype="bf16", THRDS=32, WvPrGrp=8, K_WAVES=8, UNRL=8, STAGING="global", MATRIX16=True)
     spec = WvSplitKSpec(N=n, YTILE=16, **values)
-    (entry,) = build([spec], arch=ARCH, folder=tmp_path, tools=tools).manifest.kernels
-    code = disassemble(read_binary(entry.image(tmp_path)), spec.name)
-    loop = hot_loop(code, spec.multiply_pattern)
-    names = [each.mnemonic for each in loop]
-    loads = [index for index, name in enumerate(names) if name.startswith("LDG")]
-    multiplies = [index for index, name in enumerate(names) if name.startswith("HMMA")]
+    names = loop_mnemonics(spec, tmp_path)
+    loads, multiplies = places(names, "LDG"), places(names, "HMMA")
     assert len(loads) == 8 * (2 + products)  # two tiles of weights, and the activations
     assert all(".128" in names[index] for index in loads)
     assert len(multiplies) == spec.multiplies_per_step == 8 * 2 * products
     assert max(loads) < min(multiplies)
     assert len(names) - len(loads) - len(multiplies) - 8 * 2 * products <= 20, names
-
-
-def mnemonics(spec, folder):
-    """The machine code of a kernel, compiled alone."""
-    (entry,) = build([spec], arch=ARCH, folder=folder, tools=find_nvidia([ARCH])).manifest.kernels
-    return [each.mnemonic for each in disassemble(read_binary(entry.image(folder)), spec.name)]
-
-
-def places(names, start):
-    return [index for index, name in enumerate(names) if name.startswith(start)]
 
 
 @pytest.mark.hipcc
@@ -130,10 +133,7 @@ def test_more_rows_of_digits_take_more_tiles_of_columns_and_no_more_decoding(tmp
     masks = {}
     for n, tiles in ((2, 1), (8, 4)):
         spec = WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=n, THRDS=32, **values)
-        folder = tmp_path / spec.name
-        (entry,) = build([spec], arch=ARCH, folder=folder, tools=find_nvidia([ARCH])).manifest.kernels
-        code = disassemble(read_binary(entry.image(folder)), spec.name)
-        loop = [each.mnemonic for each in hot_loop(code, spec.multiply_pattern)]
+        loop = loop_mnemonics(spec, tmp_path / spec.name)
         assert len(places(loop, "IMMA")) == spec.multiplies_per_step == 4 * tiles
         masks[n] = len(places(loop, "LOP3"))
     assert masks[8] <= masks[2] + 2

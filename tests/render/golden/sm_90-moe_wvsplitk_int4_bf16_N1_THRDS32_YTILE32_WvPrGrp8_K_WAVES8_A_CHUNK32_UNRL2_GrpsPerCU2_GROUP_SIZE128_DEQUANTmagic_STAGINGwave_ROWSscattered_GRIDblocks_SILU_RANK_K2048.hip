@@ -295,11 +295,14 @@ template <class T> DEVICE float sum_of_piece(u32x4 piece, float sum) {
 }
 // ---- end of prelude ----
 
-// ---- prelude: choices and activation functions; NVIDIA sm_90 ----
+// ---- prelude: starting early; NVIDIA sm_90 ----
 // The launch lets the device start this kernel while the one before it in the stream still runs (programmatic dependent launch): nothing
-// that others write is touched before the first of these; the second lets the next kernel start likewise.
+// that others write is read or written before the first of these; the second lets the next kernel start likewise.
 DEVICE void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 DEVICE void let_successor_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+// ---- end of prelude ----
+
+// ---- prelude: choices and activation functions; NVIDIA sm_90 ----
 DEVICE u32 group_row() { return blockIdx.y; }
 DEVICE u32 same_in_wave(u32 x) { return x; }
 DEVICE i32 same_in_wave(i32 x) { return x; }
