@@ -106,8 +106,13 @@ def expert_answer(
     reference: Callable[..., Tensor],
     library: Library,
     problem: LinearProblem,
+    in_layer: bool = False,
 ) -> Plan:
-    """What the table of an expert family says to a GEMM. counts_of: what its kernels count, of the shape and the number of work-groups."""
+    """What the table of an expert family says to a GEMM.
+
+    counts_of  what its kernels count, of the shape and the number of work-groups
+    in_layer   a second GEMM that is launched right behind a first one that ranks
+    """
     assert isinstance(problem, MoeProblem)
     if problem.moe.blocks == 0 or problem.moe.tokens == 0:
         return lambda x, *others: x.new_empty(problem.out_shape)
@@ -119,7 +124,7 @@ def expert_answer(
 
     def by_kernel(kernel: Kernel) -> Plan:
         _require_rows(kernel, problem)
-        return _kernel_plan(family, library, kernel, problem, x, counts_of)
+        return _kernel_plan(family, library, kernel, problem, x, counts_of, in_layer)
 
     return table_answer(family, library, problem, x.dtype, by_kernel, by_torch)
 
@@ -142,10 +147,13 @@ def _kernel_plan(
     problem: MoeProblem,
     x: Tensor,
     counts_of: Callable[[MoeShape, int], tuple[int, ...]],
+    in_layer: bool,
 ) -> Plan:
     """The launch of either GEMM: weights, x, what says which experts, out; sizes; what the family counts."""
     driver = library.driver
-    geometry = kernel.spec.launch(problem.moe, driver.device.cu)
+    spec, cu = kernel.spec, driver.device.cu
+    launch_of = spec.layer_launch if in_layer and isinstance(spec, MoeDownReduceSpec) else spec.launch
+    geometry = launch_of(problem.moe, cu)
     sizes = (*problem.sizes, *counts_of(problem.moe, geometry.grid[0]))
     launch, stream, count = kernel.bind(geometry, sizes), driver.stream, kernel.answered.add
     new, mask = output_of(problem, x.dtype, x.device), ALIGNMENT - 1
@@ -186,7 +194,9 @@ def layer_answer(x: Tensor, top_k: int, renormalize: bool, library: Library, pro
         return lambda x, *others: x.new_empty(problem.out_shape)
     kernel = library.pick(UP, problem.up.shape, DTYPES[x.dtype])
     first = _listed(top_k, renormalize) if kernel is None else _ranked_plan(library, kernel, problem.up, x, renormalize)
-    second = expert_answer(DOWN, x, _down_counts, moe_down_reference, library, problem.down)
+    second = expert_answer(
+        DOWN, x, _down_counts, moe_down_reference, library, problem.down, in_layer=kernel is not None
+    )
 
     def run(
         x: Tensor,

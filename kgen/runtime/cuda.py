@@ -106,6 +106,7 @@ class CudaDriver:
     ) -> LaunchCall:
         """The same for a kernel that waits by itself for the one before it (programmatic dependent launch), also inside graphs."""
         launch_kernel, configs = self._cuda.cuLaunchKernelEx, _EarlyConfig(self._cuda, geometry)
+        self._prefer_lds(function)
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
             (data, extra), config = mine.both, configs.of_thread
@@ -116,6 +117,15 @@ class CudaDriver:
                 raise LaunchError(f"{self.device} refused a launch of {geometry}: {_words(self._cuda, status)}")
 
         return launch
+
+    def _prefer_lds(self, function: Any) -> None:
+        """Have multiprocessors split their memory for a kernel as for every early one: while it runs they take none that asks for another split."""
+        cuda = self._cuda
+        wanted = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
+        with self._current():
+            (status,) = cuda.cuFuncSetAttribute(function, wanted, 100)  # per cent of what LDS can have
+        if status:
+            raise LaunchError(f"{self.device} refused a kernel's split of LDS and L1: {_words(cuda, status)}")
 
     def capturing(self) -> bool:
         """Whether torch's current stream is being captured."""

@@ -48,6 +48,11 @@ class MoeSpec(W4Spec):
         return False
 
     @property
+    def sent(self) -> bool:
+        """Whether codes come by LDS."""
+        return False
+
+    @property
     def threads(self) -> int:
         """Work-items of a group."""
         return self.THRDS * self.WvPrGrp

@@ -12,11 +12,12 @@ memory, no atomics, one order of addition. Slots of expert -1 add nothing. See d
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Arg, Param, layout_args, rule
+from kgen.spec.base import Arg, Launch, Param, layout_args, rule
 from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec, Staging
 from kgen.spec.problem import MoeDownShape, MoeShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
@@ -80,6 +81,10 @@ class MoeDownReduceSpec(MoeSpec):
     FUSE_SILU: bool = Param(
         False, doc="activations are gates and what they gate; silu and product are made while staging"
     )
+    EARLY: bool = Param(
+        False,
+        doc="in a layer, weights come to LDS while the first GEMM, which has stored the experts, still runs: sm_90",
+    )
     K: int | None = Param(
         None, ge=32, le=1 << 20, doc="reduction length fixed at compile time; trip counts become constants"
     )
@@ -93,13 +98,39 @@ class MoeDownReduceSpec(MoeSpec):
 
     @property
     def persistent(self) -> bool:
-        return True
+        return not self.EARLY
 
     def tiles(self, shape: MoeShape) -> int:
         return ceil_div(shape.M, self.rows_per_group) * shape.tokens
 
     def wave_trips(self, shape: MoeShape) -> int:
         return ceil_div(self.trips(shape.K) * shape.top_k, self.K_WAVES)
+
+    @property
+    def sent(self) -> bool:
+        return self.EARLY
+
+    @property
+    def weight_vgprs(self) -> int:
+        """Where codes come by LDS, one slab at a time is in registers."""
+        return super().weight_vgprs // (self.UNRL if self.sent else 1)
+
+    @property
+    def scale_vgprs(self) -> int:
+        """Likewise."""
+        return super().scale_vgprs // (self.UNRL if self.sent else 1)
+
+    @property
+    def sent_bytes(self) -> int:
+        """LDS for the codes and scales of each wave's trip, and so much more that a CU has room for one group only.
+
+        Groups come as those of the first GEMM go, and not all CUs have room at the same time: the first would take two, and the last none.
+        """
+        if not self.sent:
+            return 0
+        window = (2 * self.UNRL + 2) // 4 + 1  # words that hold a row's scales, which may begin in the middle of one
+        half = self.facts.lds_per_cu // 2 - self.facts.lds_reserved_per_group + 16
+        return max(self.WvPrGrp * self.YTILE * (self.step // 2 + 4 * window), half - self.static_lds)
 
     @property
     def static_lds(self) -> int:
@@ -117,6 +148,22 @@ class MoeDownReduceSpec(MoeSpec):
             return None
         return Problem(("STAGING", "FUSE_SILU"), "wave with FUSE_SILU", "activations as they are", "STAGING = lds")
 
+    @rule
+    def early_is_whole(self, arch: ArchFacts) -> Problem | None:
+        if not self.EARLY:
+            return None
+        if arch.vendor != "nvidia":
+            found = f"true on {arch.name}, where a kernel starts when the one before it has ended"
+            return Problem(("EARLY",), found, "false; sm_90 has programmatic launches", "leave EARLY out")
+        pieces = self.A_CHUNK == 32 and self.GROUP_SIZE == self.slab and not self.HAS_ZP
+        if pieces and self.STAGING == "wave" and self.whole_slabs:
+            return None
+        zeros = ", zero points" if self.HAS_ZP else ""
+        found = f"A_CHUNK {self.A_CHUNK}, GROUP_SIZE {self.GROUP_SIZE}{zeros}, STAGING {self.STAGING}, K {self.K}"
+        allowed = f"A_CHUNK 32, groups of 128, no zero points, STAGING wave and a fixed K of whole trips, {self.step} long here"
+        fields = ("EARLY", "A_CHUNK", "GROUP_SIZE", "HAS_ZP", "STAGING", "K")
+        return Problem(fields, found, allowed, "leave EARLY out")
+
     # ---- launch
 
     @property
@@ -126,6 +173,8 @@ class MoeDownReduceSpec(MoeSpec):
 
     @property
     def grid_rule(self) -> str:
+        if not self.persistent:
+            return f"one work-group per {self.rows_per_group} output features; second dimension: tokens"
         tiles = f"one work-group per {self.rows_per_group} output features, at most {self.groups_per_cu} per CU; more are walked by the same groups"
         return f"{tiles} in equal rounds; second dimension: tokens"
 
@@ -133,19 +182,34 @@ class MoeDownReduceSpec(MoeSpec):
     def grid_expr(self) -> str:
         """Number of work-groups in the first dimension as an expression of M and CU."""
         tiles = f"ceil_div(M, {self.rows_per_group})"
-        return f"ceil_div({tiles}, ceil_div({tiles}, CU * {self.groups_per_cu}))"
+        return f"ceil_div({tiles}, ceil_div({tiles}, CU * {self.groups_per_cu}))" if self.persistent else tiles
 
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of K and top_k."""
+        if self.sent:
+            return str(self.sent_bytes)
         return "0" if self.STAGING == "wave" else f"top_k * ceil_div(K, {self.step}) * {self.UNRL * self.slab_bytes}"
 
     def dynamic_lds(self, shape: MoeShape) -> int:
+        if self.sent:
+            return self.sent_bytes
         return 0 if self.lds_expr == "0" else shape.top_k * self.staged_bytes(shape.K)
 
     def grid(self, shape: MoeShape, cu: int) -> tuple[int, int, int]:
         tiles = ceil_div(shape.M, self.rows_per_group)
+        if not self.persistent:
+            return tiles, shape.tokens, 1
         return ceil_div(tiles, ceil_div(tiles, cu * self.groups_per_cu)), shape.tokens, 1
+
+    def launch(self, shape: MoeShape, cu: int) -> Launch:
+        """Behind any kernel: with EARLY the device starts this one when that has ended, since it may have made the experts."""
+        geometry = super().launch(shape, cu)
+        return replace(geometry, early=geometry.early and not self.EARLY)
+
+    def layer_launch(self, shape: MoeShape, cu: int) -> Launch:
+        """Behind the first GEMM of a layer, which stores the experts before it lets this kernel start."""
+        return super().launch(shape, cu)
 
     def fits(self, shape: MoeShape) -> Problem | None:
         if not 1 <= shape.top_k <= MOST_SLOTS:

@@ -9,6 +9,7 @@ from kgen.binary.disassemble import disassemble
 from kgen.binary.loops import hot_loop
 from kgen.build import build
 from kgen.errors import ToolchainError
+from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.spec.sets import load_set
 from kgen.spec.wvsplitk import WvSplitKSpec
@@ -111,6 +112,47 @@ def test_one_barrier_stands_between_the_logits_and_the_first_weights_where_a_wav
     assert len(places(before["group"], "BAR")) == 2
     assert len(places(before["wave"], "BAR")) == 1
     assert places(before["wave"], "REDUX")
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+@pytest.mark.parametrize("dequant", ["magic", "digits"])
+def test_an_early_second_gemm_has_its_weights_under_way_when_it_waits_and_reads_activations_behind(dequant, tmp_path):
+    """The compiler takes loads by the path of what no one writes (LDG CONSTANT) in front of the wait."""
+    values = dict(YTILE=16, WvPrGrp=8, K_WAVES=8, UNRL=6, A_CHUNK=32, STAGING="wave", EARLY=True, K=768)
+    names = mnemonics(MoeDownReduceSpec(arch=ARCH, dtype="bf16", DEQUANT=dequant, **values), tmp_path)
+    wait, *again = places(names, "ACQBULK")
+    experts = places(names, "LDG.E.STRONG.GPU")
+    codes = places(names, "LDGSTS.E.BYPASS")
+    scales = [index for index in places(names, "LDGSTS") if index not in codes]
+    act = [index for index in places(names, "LDG.") if index not in experts]
+    assert (len(experts), len(codes), len(scales)) == (
+        2,
+        12,
+        2,
+    )  # what weighs comes with the experts; six slabs of two rows
+    assert max(experts) < min(codes)
+    assert max(codes + scales) < wait < min(act)
+    assert len(act) == 3
+    assert not any("CONSTANT" in names[index] for index in act)
+    assert len(again) == 1  # of a wave that has no unit
+    assert min(places(names, "PREEXIT")) < min(experts)
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+@pytest.mark.parametrize("ranking", ["group", "wave"])
+def test_a_first_gemm_waits_before_it_reads_and_lets_the_next_kernel_start_behind_the_experts(ranking, tmp_path):
+    values = dict(YTILE=16, WvPrGrp=8, K_WAVES=4, A_CHUNK=32, UNRL=4, DEQUANT="digits", K=2048)
+    spec = MoeWvSplitKInt4Spec(arch=ARCH, dtype="bf16", RANKING=ranking, STAGING="wave", SILU=True, RANK=True, **values)
+    names = mnemonics(spec, tmp_path)
+    (wait,) = places(names, "ACQBULK")
+    (start,) = places(names, "PREEXIT")
+    assert wait < min(places(names, "LDG"))
+    stores = [index for index in places(names, "STG") if index < start]
+    assert len(stores) == 2  # an expert and what it weighs
+    assert max(stores) < min(index for index in places(names, "MEMBAR") if index > max(stores)) < start
+    assert any(max(stores) < index < start for index in places(names, "BAR"))
 
 
 @pytest.mark.hipcc

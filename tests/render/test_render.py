@@ -104,6 +104,10 @@ SPECS = [
     MoeDownReduceSpec(
         arch="gfx942", dtype="fp16", THRDS=64, YTILE=16, WvPrGrp=8, K_WAVES=8, HAS_ZP=True, FUSE_SILU=True
     ),
+    MoeDownReduceSpec(
+        **dict(arch="sm_90", dtype="bf16", THRDS=32, YTILE=16, WvPrGrp=8, K_WAVES=8, A_CHUNK=32, UNRL=6, GrpsPerCU=3),
+        **dict(DEQUANT="digits", STAGING="wave", EARLY=True, K=768),
+    ),
     DequantizeW4A16Spec(arch="gfx1151", dtype="bf16", THRDS=32, GROUP_SIZE=64, HAS_ZP=True),
     DequantizeW4A16Spec(arch="sm_90", dtype="bf16", THRDS=32),
 ]

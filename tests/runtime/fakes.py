@@ -137,7 +137,10 @@ class FakeCuda(Recorder):
             contexts=[],
             launched=[],
             CUdevice_attribute=types.SimpleNamespace(**attributes),
-            CUfunction_attribute=types.SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8),
+            CUfunction_attribute=types.SimpleNamespace(
+                CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
+                CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT=9,
+            ),
             CUlaunchAttribute=types.SimpleNamespace,
             CUlaunchAttributeValue=types.SimpleNamespace,
             CUlaunchConfig=types.SimpleNamespace,

@@ -35,6 +35,13 @@ def down(arch="gfx1151", **more) -> MoeDownReduceSpec:
     return MoeDownReduceSpec.checked(values | more)
 
 
+EARLY = dict(
+    arch="sm_90",
+    **dict(YTILE=16, WvPrGrp=8, K_WAVES=8, A_CHUNK=32, UNRL=6, GrpsPerCU=3),
+    **dict(DEQUANT="digits", STAGING="wave", EARLY=True, K=768),
+)
+
+
 @pytest.mark.parametrize("arch", sorted(ARCHES))
 @pytest.mark.parametrize("cls", [MoeWvSplitKInt4Spec, MoeDownReduceSpec])
 def test_the_parameters_set_holds_every_value_that_the_target_can_have(cls, arch):
@@ -50,6 +57,7 @@ def test_the_parameters_set_holds_every_value_that_the_target_can_have(cls, arch
         "STAGING": {"lds", "wave"} if matrix else {"lds"},
         "DEQUANT": set(get_args(Dequant)) - (set() if matrix else {"digits"}),
         "RANKING": {"group", "wave"} if ARCHES[arch].vendor == "nvidia" else {"group"},
+        "EARLY": {False, True} if ARCHES[arch].vendor == "nvidia" else {False},
         "GrpsPerCU": {1, 2, 3, 4} if matrix else {1, 2, 3, 4, 6, 8},
         "K_WAVES": {1, 2, 3, 4, 6, 8, 12, 16} if matrix else {1, 2, 3, 4, 6, 8, 12, 16, 24, 32},
     }
@@ -111,6 +119,12 @@ def test_the_grid_and_lds_are_what_their_expressions_say(arch):
         (up, dict(N=3), "one of 1, 2, 4"),
         (down, dict(arch="sm_90", STAGING="wave", DEQUANT="magic", FUSE_SILU=True), "activations as they are"),
         (down, dict(WvPrGrp=32, K_WAVES=5), "K_WAVES"),
+        (down, dict(EARLY=True), "a kernel starts when the one before it has ended"),
+        (down, EARLY | dict(K=None), "a fixed K of whole trips, 768 long here"),
+        (down, EARLY | dict(K=1024), "a fixed K of whole trips, 768 long here"),
+        (down, EARLY | dict(HAS_ZP=True), "no zero points"),
+        (down, EARLY | dict(GROUP_SIZE=32, DEQUANT="magic"), "groups of 128"),
+        (down, EARLY | dict(STAGING="lds", DEQUANT="magic"), "STAGING wave"),
         (up, dict(RANK=True, RANKING="wave"), "gfx1151 has no instruction that finds the largest of a wave"),
         (up, dict(arch="sm_90", DEQUANT="magic", RANKING="wave"), "wave without RANK"),
     ],
@@ -152,3 +166,25 @@ def test_traits_are_looked_up_in_the_order_of_the_name():
     assert list(DOWN.traits) == list(MoeDownReduceSpec.traits)
     fields = [name for name in MoeWvSplitKInt4Spec.parameters() if name in MoeWvSplitKInt4Spec.traits]
     assert fields == list(MoeWvSplitKInt4Spec.traits)
+
+
+def test_a_second_gemm_starts_early_only_behind_a_first_one_that_has_stored_its_experts():
+    spec = down(**EARLY)
+    alone, in_layer = spec.launch(DOWN, 132), spec.layer_launch(DOWN, 132)
+    assert (alone.early, in_layer.early) == (False, True)
+    assert alone.grid == in_layer.grid == (128, 1, 1)  # a group for every tile: none waits for another's end
+    plain = down(**EARLY | dict(EARLY=False, UNRL=2))
+    assert plain.launch(DOWN, 132).early  # it reads nothing before it waits
+
+
+def test_a_cu_has_room_for_one_early_group_and_those_of_the_first_gemm():
+    facts = ARCHES["sm_90"]
+    for UNRL, K_WAVES in ((6, 8), (3, 16), (2, 24)):
+        spec = down(**EARLY | dict(UNRL=UNRL, WvPrGrp=K_WAVES, K_WAVES=K_WAVES, GrpsPerCU=1))
+        own = spec.static_lds + spec.dynamic_lds(DOWN) + facts.lds_reserved_per_group
+        assert 2 * own > facts.lds_per_cu
+        assert spec.dynamic_lds(DOWN) >= spec.WvPrGrp * spec.YTILE * spec.step // 2
+        assert spec.fits(DOWN) is None
+        first = up("sm_90", **dict(YTILE=16, WvPrGrp=8, K_WAVES=4, A_CHUNK=32, UNRL=4, SILU=True, RANK=True, K=2048))
+        first = first.model_copy(update={"DEQUANT": "digits", "STAGING": "wave"})
+        assert own + 3 * (first.static_lds + facts.lds_reserved_per_group) <= facts.lds_per_cu

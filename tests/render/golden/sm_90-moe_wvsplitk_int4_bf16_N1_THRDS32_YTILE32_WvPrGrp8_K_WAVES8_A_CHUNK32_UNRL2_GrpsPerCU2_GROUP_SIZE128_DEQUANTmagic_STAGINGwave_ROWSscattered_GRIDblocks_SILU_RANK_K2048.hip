@@ -303,6 +303,8 @@ DEVICE void let_successor_start() { asm volatile("griddepcontrol.launch_dependen
 // ---- end of prelude ----
 
 // ---- prelude: choices and activation functions; NVIDIA sm_90 ----
+// What a kernel has stored is seen by one that it lets start after this.
+DEVICE void publish() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 DEVICE u32 group_row() { return blockIdx.y; }
 DEVICE u32 same_in_wave(u32 x) { return x; }
 DEVICE i32 same_in_wave(i32 x) { return x; }
@@ -608,7 +610,9 @@ DEVICE void weigh_experts(u32 experts, u32 top_k, u32 renormalize, i32* ids, flo
       for (u32 c = 0; c < 4; c++) sum += addend[i + c];
     ids[thread_id()] = static_cast<i32>(e);
     weights[thread_id()] = addend[renormalize ? thread_id() : e] * fast_rcp(sum);
+    publish();
   }
+  barrier_lds();  // the next kernel may start behind this
 }
 
 SHARED u32x4 staged[WvPrGrp][UNRL * SLAB_PIECES];  // each wave's trip
@@ -620,7 +624,6 @@ GLOBAL void moe_wvsplitk_int4_bf16_N1_THRDS32_YTILE32_WvPrGrp8_K_WAVES8_A_CHUNK3
     const T* logits, i32* topk_ids, float* topk_weights, T* out,
     u32 M, u32 K_given, u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride,
     u32 code_expert, u32 scale_expert, u32 zero_expert, u32 slots, u32 top_k, u32 experts, u32 renormalize) {
-  let_successor_start();
   wait_for_predecessor();
   const u32 trips = (K + STEP - 1) / STEP;
   const u32 slot = group_row(), token = slot / top_k;
@@ -644,6 +647,7 @@ GLOBAL void moe_wvsplitk_int4_bf16_N1_THRDS32_YTILE32_WvPrGrp8_K_WAVES8_A_CHUNK3
     if (done < last) load_trip(trip, rows, done, K);
     issue_first();
     if (tile == 0 && slot == token * top_k) weigh_experts(experts, top_k, renormalize, topk_ids + slot, topk_weights + slot);
+let_successor_start();  // behind the experts, which it may read before it waits for this kernel
     if (done < last) {
       x.land();
       multiply_trip(total, trip, x);

@@ -1,0 +1,756 @@
+// moe_down_reduce_bf16_THRDS32_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UNRL6_GrpsPerCU3_GROUP_SIZE128_DEQUANTdigits_STAGINGwave_EARLY_K768   made by kgen from moe_down_reduce.hip.jinja; edit the template, not this file
+// ---- prelude: NVIDIA sm_90, wave32 ----
+#define GLOBAL extern "C" __global__ __launch_bounds__(256, 3)
+#define DEVICE static __device__ __forceinline__
+#define MEMBER __device__ __forceinline__
+#define SHARED __shared__
+#define SHARED_AT_LAUNCH extern __shared__  // sized by the launch
+#define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
+
+using u16 = unsigned short;
+using u32 = unsigned int;
+using u64 = unsigned long long;
+using i32 = int;
+struct bf16 { u16 bits; };
+struct fp16 { u16 bits; };
+struct alignas(16) u32x4 {
+  u32 v[4];
+  MEMBER u32& operator[](u32 i) { return v[i]; }
+  MEMBER u32 operator[](u32 i) const { return v[i]; }
+};
+
+constexpr u32 WAVE = 32;
+
+DEVICE u32 lane_id() { return threadIdx.x % WAVE; }
+DEVICE u32 thread_id() { return threadIdx.x; }
+// Uniform over the wave, and the compiler knows. Only where all lanes of the wave are active: they meet in it.
+DEVICE u32 wave_id() { return __shfl_sync(0xffffffffu, threadIdx.x / WAVE, 0); }
+DEVICE u32 group_id() { return blockIdx.x; }
+
+// All waves of the work-group meet; LDS writes before it are seen after it.
+DEVICE void barrier() { __syncthreads(); }
+
+// 16 bytes at base + lane_offset + imm (bytes) of memory that no one writes while the kernel runs.
+// Volatile, or the compiler takes the load for arithmetic and makes it before the bounds check that guards it.
+template <class T> DEVICE u32x4 load16(const T* base, u32 lane_offset, u32 imm = 0) {
+  const char* at = reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm);
+  u32x4 r;
+  asm volatile("ld.global.nc.v4.u32 { %0, %1, %2, %3 }, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "l"(at));
+  return r;
+}
+// The same for data that is read once: it takes no place in L1. (Measured on an H200: L2::256B instead of 128B costs 6 % of the bandwidth.)
+template <class T> DEVICE u32x4 load16_once(const T* base, u32 lane_offset, u32 imm = 0) {
+  const char* at = reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm);
+  u32x4 r;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 { %0, %1, %2, %3 }, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "l"(at));
+  return r;
+}
+// 16 bytes of LDS at base + lane_offset + imm (bytes).
+template <class T> DEVICE u32x4 load16_lds(const T* base, u32 lane_offset, u32 imm = 0) {
+  return *reinterpret_cast<const u32x4*>(reinterpret_cast<const char*>(base) + lane_offset + imm);
+}
+template <class T> DEVICE void store16_lds(T* base, u32 lane_offset, u32x4 value) {
+  *reinterpret_cast<u32x4*>(reinterpret_cast<char*>(base) + lane_offset) = value;
+}
+// The loads above are volatile statements in program order; nothing more is needed to have them in flight first.
+DEVICE void issue_first() {}
+
+DEVICE float as_float(u32 x) { return __uint_as_float(x); }
+DEVICE float to_f32(bf16 x) { return as_float(static_cast<u32>(x.bits) << 16); }
+DEVICE float to_f32(fp16 x) {
+  float r;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(x.bits));
+  return r;
+}
+// Round to nearest even.
+template <class T> MEMBER T round_to(float x);
+template <> MEMBER bf16 round_to<bf16>(float x) {
+  bf16 r;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r.bits) : "f"(x));
+  return r;
+}
+template <> MEMBER fp16 round_to<fp16>(float x) {
+  fp16 r;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r.bits) : "f"(x));
+  return r;
+}
+
+// One of the two 16-bit elements of a register, widened.
+DEVICE float low_f32(u32 x, bf16) { return as_float(x << 16); }
+DEVICE float high_f32(u32 x, bf16) { return as_float(x & 0xffff0000u); }
+DEVICE float low_f32(u32 x, fp16) { return to_f32(fp16{static_cast<u16>(x)}); }
+DEVICE float high_f32(u32 x, fp16) { return to_f32(fp16{static_cast<u16>(x >> 16)}); }
+
+using Sum = float;
+// sum + the 8 products of two 16-byte pieces, widened to fp32: this target has no 16-bit dot product that adds in fp32.
+template <class T> DEVICE Sum multiply(u32x4 a, u32x4 b, Sum sum) {
+  UNROLL
+  for (u32 i = 0; i < 4; i++) {
+    sum = fmaf(low_f32(a[i], T{}), low_f32(b[i], T{}), sum);
+    sum = fmaf(high_f32(a[i], T{}), high_f32(b[i], T{}), sum);
+  }
+  return sum;
+}
+
+// Sum over the wave, in every lane.
+DEVICE float sum_over_wave(float x) {
+  UNROLL
+  for (u32 distance = WAVE / 2; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+  return x;
+}
+// ---- end of prelude ----
+
+// ---- prelude: matrix tiles, staging, device scope; NVIDIA sm_90 ----
+#define ON_DEVICE static __device__
+struct alignas(16) f32x4 {
+  float v[4];
+  MEMBER float& operator[](u32 i) { return v[i]; }
+  MEMBER float operator[](u32 i) const { return v[i]; }
+};
+
+// A block is what one multiplication of 16x16 tiles takes of one operand: 16 rows of 32 elements of K, 64 pieces of 16 bytes in LDS.
+// Slot s holds row s / 4, piece (s ^ s / 8) % 4: four neighbouring lanes read 64 bytes in a row of memory, and eight lanes that read
+// one piece of eight rows meet all banks of LDS once.
+DEVICE u32 slot_row(u32 slot) { return slot / 4; }
+DEVICE u32 slot_piece(u32 slot) { return (slot ^ slot / 8) % 4; }
+DEVICE u32 slot_of(u32 row, u32 piece) { return row * 4 + (piece ^ row / 2 % 4); }
+
+DEVICE u32 uniform(u32 x) { return x; }  // what is the same in all lanes needs no telling here
+
+// A lane holds one piece of two rows, 8 apart; K is taken in the order in which the pieces lie in the lanes, alike for both operands.
+struct Fragment { u32x4 row[2]; };
+struct Tile {
+  float v[8];
+  MEMBER float& operator[](u32 i) { return v[i]; }
+  MEMBER float operator[](u32 i) const { return v[i]; }
+};
+constexpr u32 TILE_ELEMENTS = 8;  // of a lane
+DEVICE Fragment load_fragment(const u32x4* block) {
+  const u32 row = lane_id() / 4, piece = lane_id() % 4;
+  return { {block[slot_of(row, piece)], block[slot_of(row + 8, piece)]} };
+}
+// Where element i of a lane's share of a tile lies: row of the first operand, row of the second.
+DEVICE u32 tile_row(u32 i) { return lane_id() / 4 + i % 4 / 2 * 8; }
+DEVICE u32 tile_col(u32 i) { return i / 4 * 8 + lane_id() % 4 * 2 + i % 2; }
+
+#define MMA_M16N8K16(TYPE)                                                                                      \
+  asm("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE ".f32 { %0, %1, %2, %3}, { %4, %5, %6, %7}, { %8, %9}, { %0, %1, %2, %3};" \
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])                                                  \
+      : "r"(a.row[0][2 * s]), "r"(a.row[1][2 * s]), "r"(a.row[0][2 * s + 1]), "r"(a.row[1][2 * s + 1]), "r"(b[2 * s]), "r"(b[2 * s + 1]))
+// Columns 0 to 7 or 8 to 15 of a tile, step s of two along K.
+DEVICE void mma(const Fragment& a, const u32x4& b, float* sum, u32 s, bf16) { MMA_M16N8K16("bf16"); }
+DEVICE void mma(const Fragment& a, const u32x4& b, float* sum, u32 s, fp16) { MMA_M16N8K16("f16"); }
+// sum[row, col] + the products of row `row` of a with row `col` of b, over 32 elements of K.
+template <class T> DEVICE Tile multiply_tiles(const Fragment& a, const Fragment& b, Tile sum) {
+  UNROLL
+  for (u32 s = 0; s < 2; s++)
+    UNROLL
+    for (u32 half = 0; half < 2; half++) mma(a, b.row[half], sum.v + 4 * half, s, T{});
+  return sum;
+}
+
+// Staging: every lane brings 16 bytes from its own address into `to` + its lane, `to` uniform. fetch starts, land ends it; `landed` before
+// the barrier behind which others read. `once` marks data that no other work-group reads soon.
+using Fetched = u32x4;
+template <bool ONCE> DEVICE Fetched fetch16(const void* from, u32x4*) {
+  return ONCE ? load16_once(static_cast<const char*>(from), 0) : load16(static_cast<const char*>(from), 0);
+}
+DEVICE void land16(Fetched piece, u32x4* to) { to[lane_id()] = piece; }
+DEVICE void landed() {}
+
+// Memory that work-groups share while they run. Relaxed accesses at device scope, past the caches that are not coherent.
+DEVICE void store_shared(float* at, float x) { asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(at), "f"(x) : "memory"); }
+DEVICE void store_shared(u32* at, u32 x) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(x) : "memory"); }
+DEVICE float load_shared(const float* at) {
+  float x;
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(x) : "l"(at) : "memory");
+  return x;
+}
+DEVICE void store_shared(float* at, f32x4 x) {
+  asm volatile("st.relaxed.gpu.global.v4.f32 [%0], { %1, %2, %3, %4};" ::"l"(at), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3]) : "memory");
+}
+DEVICE f32x4 load_shared4(const float* at) {
+  f32x4 x;
+  asm volatile("ld.relaxed.gpu.global.v4.f32 { %0, %1, %2, %3}, [%4];" : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3]) : "l"(at) : "memory");
+  return x;
+}
+// *at += x.
+DEVICE void add_shared(float* at, float x) { asm volatile("red.relaxed.gpu.global.add.f32 [%0], %1;" ::"l"(at), "f"(x) : "memory"); }
+// Releases at device scope what this work-group wrote before the last barrier, acquires what others released; answers the count before.
+DEVICE u32 arrive(u32* counter) {
+  u32 before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
+  return before;
+}
+// This wave's stores are ordered by the barrier and by `arrive`, whose release covers what the barrier made known.
+DEVICE void stores_done() {}
+// ---- end of prelude ----
+
+// ---- prelude: 4-bit weights; NVIDIA sm_90 ----
+// `WORDS` 32-bit words at base + lane_offset + imm (bytes), read once.
+#define LOAD_ONCE "ld.global.nc.L1::no_allocate.L2::128B"
+template <class T> DEVICE void load_words_once(u32 (&to)[4], const T* base, u32 lane_offset, u32 imm) {
+  const char* at = reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm);
+  asm volatile(LOAD_ONCE ".v4.u32 { %0, %1, %2, %3 }, [%4];" : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "l"(at));
+}
+template <class T> DEVICE void load_words_once(u32 (&to)[2], const T* base, u32 lane_offset, u32 imm) {
+  const char* at = reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm);
+  asm volatile(LOAD_ONCE ".v2.u32 { %0, %1 }, [%2];" : "=r"(to[0]), "=r"(to[1]) : "l"(at));
+}
+template <class T> DEVICE void load_words_once(u32 (&to)[1], const T* base, u32 lane_offset, u32 imm) {
+  const char* at = reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm);
+  asm volatile(LOAD_ONCE ".u32 %0, [%1];" : "=r"(to[0]) : "l"(at));
+}
+// One element at base + lane_offset + imm (bytes).
+DEVICE u32 load_one(const u32* base, u32 lane_offset, u32 imm) {
+  u32 x;
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(x) : "l"(reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm)));
+  return x;
+}
+template <class T> DEVICE T load_one(const T* base, u32 lane_offset, u32 imm) {
+  T x;
+  asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(x.bits) : "l"(reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm)));
+  return x;
+}
+
+// a * b + c, rounded once: said in so many words, so that the compiler does the same for every row.
+DEVICE float mul_add(float a, float b, float c) { return fmaf(a, b, c); }
+// (x & mask) | bits as one instruction: both constants come from registers, since it takes one immediate only.
+DEVICE u32 and_or(u32 x, u32 mask, u32 bits) {
+  u32 r;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(x), "r"(mask), "r"(bits));
+  return r;
+}
+// All lanes of the wave are here; its LDS writes before are seen after.
+DEVICE void wave_barrier() { __syncwarp(); }
+
+// A register holds two 16-bit elements, the lower half the first.
+template <class T> DEVICE u32 sub_pairs(u32 a, u32 b);
+template <> MEMBER u32 sub_pairs<bf16>(u32 a, u32 b) {
+  u32 r;
+  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+template <> MEMBER u32 sub_pairs<fp16>(u32 a, u32 b) {
+  u32 r;
+  asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+template <class T> DEVICE u32 mul_add_pairs(u32 a, u32 b, u32 c) {
+  u32 r;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+  return r;
+}
+// Rounded to nearest even.
+template <class T> DEVICE u32 pack(float low, float high) {
+  return round_to<T>(low).bits | static_cast<u32>(round_to<T>(high).bits) << 16;
+}
+DEVICE u32 pack_finite(float low, float high, bf16) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+DEVICE u32 pack_finite(float low, float high, fp16) {
+  u32 r;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+// Rounded toward zero.
+DEVICE u32 pack_truncated(float low, float high, bf16) {
+  return __byte_perm(__float_as_uint(low), __float_as_uint(high), 0x7632);
+}
+DEVICE u32 pack_truncated(float low, float high, fp16) {
+  u32 r;
+  asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+
+// Sixteen weight rows side by side: lane l holds rows l / 4 and l / 4 + 8 and the part l % 4 of every slab of K. The sums of a lane belong to
+// its own two rows: element i is row i / 2 of those, column l % 4 * 2 + i % 2.
+constexpr u32 ROWS_OF_LANE = 2, COLUMNS = 8;
+using Sums = f32x4;
+DEVICE u32 lane_row(u32 r) { return lane_id() / 4 + 8 * r; }
+DEVICE u32 lane_part() { return lane_id() % 4; }
+DEVICE u32 act_column() { return lane_id() / 4; }
+DEVICE u32 sum_row(u32 i) { return i / 2; }
+DEVICE u32 sum_column(u32 i) { return lane_id() % 4 * 2 + i % 2; }
+// sums + the products of 8 elements of each row with 8 of each column.
+template <class T> DEVICE Sums multiply_rows(const u32 (&rows)[ROWS_OF_LANE][4], u32x4 act, Sums sums) {
+  Fragment a;
+  UNROLL
+  for (u32 r = 0; r < 2; r++)
+    UNROLL
+    for (u32 i = 0; i < 4; i++) a.row[r][i] = rows[r][i];
+  UNROLL
+  for (u32 s = 0; s < 2; s++) mma(a, act, sums.v, s, T{});
+  return sums;
+}
+// Sum of the 8 elements of a piece.
+template <class T> DEVICE float sum_of_piece(u32x4 piece, float sum) {
+  UNROLL
+  for (u32 i = 0; i < 4; i++) sum += low_f32(piece[i], T{}) + high_f32(piece[i], T{});
+  return sum;
+}
+// ---- end of prelude ----
+
+// ---- prelude: the integer matrix instruction; NVIDIA sm_90 ----
+// (x ^ flip) & mask as one instruction, with both constants kept in registers: it takes one immediate only, and the compiler would move the other in each time.
+DEVICE u32 flip_and(u32 x, u32 flip, u32 mask) {
+  u32 r;
+  asm("lop3.b32 %0, %1, %2, %3, 0x28;" : "=r"(r) : "r"(x), "r"(flip), "r"(mask));
+  return r;
+}
+DEVICE u32 max_u32(u32 a, u32 b) { return a > b ? a : b; }
+DEVICE i32 max_i32(i32 a, i32 b) { return a > b ? a : b; }
+// The larger one of each half.
+DEVICE u32 max_pairs(u32 a, u32 b) { return __vmaxu2(a, b); }
+// In every lane the largest of 16 lanes side by side.
+DEVICE u32 max_of_16_lanes(u32 x) {
+  UNROLL
+  for (u32 distance = 8; distance > 0; distance /= 2) x = max_u32(x, __shfl_xor_sync(0xffffffffu, x, distance));
+  return x;
+}
+DEVICE i32 round_to_i32(float x) { return __float2int_rn(x); }
+DEVICE void store8_lds(u32x4* base, u32 offset, u32 low, u32 high) {
+  *reinterpret_cast<u64*>(reinterpret_cast<char*>(base) + offset) = static_cast<u64>(high) << 32 | low;
+}
+// Byte i of a, b, c and d, in that order, to to[i].
+DEVICE void turn_bytes(u32 a, u32 b, u32 c, u32 d, u32 (&to)[4]) {
+  const u32 ab01 = __byte_perm(a, b, 0x5140), ab23 = __byte_perm(a, b, 0x7362), cd01 = __byte_perm(c, d, 0x5140), cd23 = __byte_perm(c, d, 0x7362);
+  to[0] = __byte_perm(ab01, cd01, 0x5410);
+  to[1] = __byte_perm(ab01, cd01, 0x7632);
+  to[2] = __byte_perm(ab23, cd23, 0x5410);
+  to[3] = __byte_perm(ab23, cd23, 0x7632);
+}
+
+// Sums as of multiply_rows, in whole numbers: of each row two columns side by side.
+constexpr u32 LANE_COLUMNS = 2;
+struct IntSums {
+  i32 v[4];
+  MEMBER i32& operator[](u32 i) { return v[i]; }
+  MEMBER i32 operator[](u32 i) const { return v[i]; }
+};
+// sums + the products of the codes of a word of each row, bytes of either sign, with the digits of a column.
+DEVICE IntSums multiply_digits(const u32 (&low)[ROWS_OF_LANE], const u32 (&high)[ROWS_OF_LANE], const u32 (&act)[2], IntSums sums) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 { %0, %1, %2, %3}, { %4, %5, %6, %7}, { %8, %9}, { %0, %1, %2, %3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(low[0]), "r"(low[1]), "r"(high[0]), "r"(high[1]), "r"(act[0]), "r"(act[1]));
+  return sums;
+}
+DEVICE IntSums multiply_ones(const u32 (&act)[2], IntSums sums) {
+  const u32 ones[ROWS_OF_LANE] = {0x10101010u, 0x10101010u};
+  return multiply_digits(ones, ones, act, sums);
+}
+// What the sums of a lane's row r are together.
+DEVICE float sum_of_digits(const IntSums& sums, u32 r, const float (&worth)[LANE_COLUMNS]) {
+  return mul_add(static_cast<float>(sums[2 * r + 1]), worth[1], static_cast<float>(sums[2 * r]) * worth[0]);
+}
+// The four digits of an activation row lie in two lanes side by side: its sum, in the first of them.
+DEVICE float sum_of_row(float x) { return x + __shfl_xor_sync(0xffffffffu, x, 1); }
+DEVICE u32 row_of_lane() { return lane_id() % 4 / 2; }
+DEVICE bool first_of_row() { return lane_id() % 2 == 0; }
+// ---- end of prelude ----
+
+// ---- prelude: starting early; NVIDIA sm_90 ----
+// The launch lets the device start this kernel while the one before it in the stream still runs (programmatic dependent launch): nothing
+// that others write is read or written before the first of these; the second lets the next kernel start likewise.
+DEVICE void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+DEVICE void let_successor_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+// ---- end of prelude ----
+
+// ---- prelude: choices and activation functions; NVIDIA sm_90 ----
+// What a kernel has stored is seen by one that it lets start after this.
+DEVICE void publish() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+DEVICE u32 group_row() { return blockIdx.y; }
+DEVICE u32 same_in_wave(u32 x) { return x; }
+DEVICE i32 same_in_wave(i32 x) { return x; }
+DEVICE float same_in_wave(float x) { return x; }
+DEVICE i32 of_lane(i32 x, u32 lane) { return __shfl_sync(0xffffffffu, x, lane); }
+DEVICE float of_lane(float x, u32 lane) { return __shfl_sync(0xffffffffu, x, lane); }
+DEVICE void barrier_lds() { __syncthreads(); }
+// 2^x and 1 / x, off by at most two units in the last place of fp32; what would be subnormal is 0.
+DEVICE float fast_exp2(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+DEVICE float fast_rcp(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+template <class T> DEVICE u32 bits_of(T x) { return x.bits; }
+template <class T> DEVICE u32 round_pair(float low, float high) { return pack<T>(low, high); }
+// ---- end of prelude ----
+
+// ---- prelude: ahead of the wait; NVIDIA sm_90 ----
+// Where an address of LDS lies in it, as the copies are told.
+DEVICE u32 lds_offset(const void* at) {
+  u64 offset;
+  asm("cvta.to.shared.u64 %0, %1;" : "=l"(offset) : "l"(at));
+  return static_cast<u32>(offset);
+}
+// 16 bytes at base + lane_offset + imm (bytes) to LDS, of data that is read once; under way when this returns, and no register waits for them.
+template <class T> DEVICE void copy16_to_lds(u32 to, const T* base, u32 lane_offset, u32 imm) {
+  const char* at = reinterpret_cast<const char*>(base) + lane_offset + static_cast<u64>(imm);
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(at) : "memory");
+}
+// Four bytes likewise.
+DEVICE void copy4_to_lds(u32 to, const void* from) { asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory"); }
+// Until a lane's own copies are there.
+DEVICE void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// What the kernel before stored before it let this one start.
+DEVICE i32 load_stored(const i32* at) {
+  i32 x;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(x) : "l"(at) : "memory");
+  return x;
+}
+DEVICE float load_stored(const float* at) { return as_float(static_cast<u32>(load_stored(reinterpret_cast<const i32*>(at)))); }
+// 16 bytes at base + lane_offset (bytes), behind the wait. load16 takes the path of what no one writes while the kernel runs, and the compiler may
+// take it in front of the wait.
+template <class T> DEVICE u32x4 load16_behind(const T* base, u32 lane_offset) {
+  u32x4 r;
+  asm volatile("ld.global.v4.u32 { %0, %1, %2, %3 }, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "l"(reinterpret_cast<const char*>(base) + lane_offset) : "memory");
+  return r;
+}
+// ---- end of prelude ----
+
+// M output features, K reduction, both of an expert.
+using T = bf16;
+constexpr u32 N = 1, YTILE = 16, WvPrGrp = 8, A_CHUNK = 32, UNRL = 6;
+constexpr u32 GROUP_SIZE = 128;  // K elements that share a scale
+constexpr u32 WORDS = A_CHUNK / 8;    // of a chunk: what one lane loads of a row at once
+constexpr u32 PIECE = 8;              // activations of one word: 16 bytes
+constexpr u32 OFFSET = 128;  // what the exponent trick adds to a code
+constexpr u32 ROWS = 16;   // rows side by side in a wave
+constexpr u32 K_LANES = 4;  // lanes of each row, which split K
+constexpr u32 GROUPS = 1;   // groups of a slab: column n * GROUPS + g of a tile sums group g of activation row n
+constexpr u32 N_TILES = (N * GROUPS + COLUMNS - 1) / COLUMNS;
+constexpr u32 Y_TILES = YTILE / ROWS;
+constexpr u32 SLAB = K_LANES * A_CHUNK;  // K elements that the lanes of a row cover with one chunk each
+constexpr u32 K_WAVES = 8;       // waves that share the K of a tile
+
+// digits: the codes stay integers. Of each byte the upper code, less 8 and times 16: its highest bit inverted is the sign.
+DEVICE u32 codes_of_byte(u32 word) { return flip_and(word, 0x88888888u, 0xf0f0f0f0u); }
+
+// A slab of one activation row is 16 pieces of eight elements. In LDS each of its elements is four digits, which are four columns of the matrix
+// instruction: [half of the words][column][part] pieces of 16 bytes, which hold the bytes of two words. Behind them, what a column's sum is worth.
+constexpr u32 DIGITS = 4, ROW_PIECES = SLAB / PIECE, ACT_COLUMNS = N * DIGITS;
+constexpr u32 TILES = (ACT_COLUMNS + COLUMNS - 1) / COLUMNS, TILE_ROWS = COLUMNS / DIGITS;  // of columns, each with the digits of so many activation rows
+constexpr u32 SLAB_PIECES = 2 * ACT_COLUMNS * K_LANES + TILES * COLUMNS / 4;
+static_assert(WORDS == 4, "the layout of digits");
+
+constexpr u32 MANTISSA = 7, INFINITE = 255, BIAS = 127;  // of an activation
+
+// The digits of piece `slot` of some slabs: 16 lanes side by side have a slab of an activation row. All lanes of the wave are here, `there` or not.
+DEVICE void store_digits(u32x4* slabs, u32 slot, bool there, u32x4 piece) {
+  u32 largest = 0;  // without the sign, numbers order as their patterns do
+  UNROLL
+  for (u32 i = 0; i < 4; i++) largest = max_pairs(largest, piece[i] & 0x7fff7fffu);
+  largest = max_of_16_lanes(max_u32(largest & 0xffffu, largest >> 16));
+  const i32 exponent = static_cast<i32>(largest >> MANTISSA), wanted = 29 + static_cast<i32>(BIAS) - max_i32(exponent, 1);
+  const i32 shift = wanted < 120 ? wanted : 120;  // whatever is smaller still becomes 0
+  const float factor = as_float(static_cast<u32>(shift + 127) << 23);
+  u32 digits[8];  // of an element, from the lowest: bytes with 128 added, but for the highest
+  UNROLL
+  for (u32 i = 0; i < 4; i++) {
+    digits[2 * i] = static_cast<u32>(round_to_i32(low_f32(piece[i], T{}) * factor)) + 0x00808080u;
+    digits[2 * i + 1] = static_cast<u32>(round_to_i32(high_f32(piece[i], T{}) * factor)) + 0x00808080u;
+  }
+  const u32 part = slot % ROW_PIECES / WORDS, word = slot % WORDS, n = slot / ROW_PIECES % N;
+  const u32 u = slot / (ROW_PIECES * N);  // of the trip
+  u32x4* slab = slabs + u * SLAB_PIECES;
+  u32 turned[2][DIGITS];  // a digit of the elements whose codes are the lower halves of a word's bytes, and of the others
+  UNROLL
+  for (u32 half = 0; half < 2; half++) {
+    turn_bytes(digits[2 * half], digits[2 * half + 4], digits[2 * half + 1], digits[2 * half + 5], turned[half]);
+    UNROLL
+    for (u32 d = 0; d < DIGITS - 1; d++) turned[half][d] ^= 0x80808080u;  // and taken off again
+  }
+  if (!there) return;
+  UNROLL
+  for (u32 d = 0; d < DIGITS; d++)
+    store8_lds(slab, ((word / 2 * ACT_COLUMNS + n * DIGITS + d) * K_LANES + part) * sizeof(u32x4) + word % 2 * 8, turned[0][d], turned[1][d]);
+  // The codes are 16 times too large.
+  const float unit = exponent == static_cast<i32>(INFINITE) ? as_float(0x7fc00000u) : as_float(static_cast<u32>(127 - 4 - shift + 8 * static_cast<i32>(part)) << 23);
+  if (word == 0) reinterpret_cast<float*>(slab + 2 * ACT_COLUMNS * K_LANES)[n * DIGITS + part] = unit;
+}
+
+// What a lane has of the digits of a slab in one tile of columns. Columns beyond those that there are: others again, which are not stored.
+struct ActDigits {
+  u32 word[WORDS][2];      // of its column: the digits that meet the lower codes of a word's bytes, and the upper ones
+  float worth[LANE_COLUMNS];  // of the columns whose sums it gets
+};
+DEVICE ActDigits load_digits(const u32x4* slab, u32 tile) {
+  const u32 first = tile * COLUMNS, columns = ACT_COLUMNS - first;
+  ActDigits x;
+  UNROLL
+  for (u32 half = 0; half < 2; half++) {
+    const u32x4 two = load16_lds(slab, ((act_column() % columns) * K_LANES + lane_part()) * sizeof(u32x4), (half * ACT_COLUMNS + first) * K_LANES * sizeof(u32x4));
+    UNROLL
+    for (u32 i = 0; i < 4; i++) x.word[half * 2 + i / 2][i % 2] = two[i];
+  }
+  const float* worth = reinterpret_cast<const float*>(slab + 2 * ACT_COLUMNS * K_LANES);
+  UNROLL
+  for (u32 i = 0; i < LANE_COLUMNS; i++) x.worth[i] = worth[first + (sum_column(0) + i) % columns];
+  return x;
+}
+struct RowSums {
+  float v[ROWS_OF_LANE];
+  MEMBER float& operator[](u32 r) { return v[r]; }
+  MEMBER float operator[](u32 r) const { return v[r]; }
+};
+
+// Where a lane finds its rows of the tile.
+struct Rows {
+  const u32* codes[Y_TILES][ROWS_OF_LANE];
+  const T* scales[Y_TILES][ROWS_OF_LANE];
+
+  // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
+  MEMBER void set(const u32* code_rows, u32 code_stride, const T* scale_rows, u32 scale_stride, const u32* zero_rows, u32 zero_stride, u32 m0, u32 M) {
+    UNROLL
+    for (u32 y = 0; y < Y_TILES; y++) {
+      const u32 m = m0 + y * ROWS < M ? m0 + y * ROWS : M - 1;
+      UNROLL
+      for (u32 r = 0; r < ROWS_OF_LANE; r++) {
+        const u32 row = lane_row(r) < M - 1 - m ? lane_row(r) : M - 1 - m;
+        codes[y][r] = code_rows + static_cast<u64>(m + row) * code_stride;
+        scales[y][r] = scale_rows + static_cast<u64>(m + row) * scale_stride;
+      }
+    }
+  }
+};
+
+constexpr u32 SCALES = ROWS_OF_LANE;
+DEVICE u32 scale_of_sum(u32 i) { return sum_row(i); }
+DEVICE u32 scale_row(u32 j) { return j; }
+DEVICE u32 scale_group(u32) { return 0; }
+
+// What a wave has of U slabs of its rows, in LDS: the pieces of 16 bytes that each lane sent there for itself, then a window of each row's
+// scales, from the 4-byte word of the first one on.
+template <u32 U> struct Trip {
+  static constexpr u32 PIECES = U * Y_TILES * ROWS_OF_LANE * WAVE;
+  static constexpr u32 WINDOW = (U * sizeof(T) + 2) / 4 + 1;  // words
+  static constexpr u32 BYTES = PIECES * sizeof(u32x4) + YTILE * WINDOW * 4;
+  char* lds;
+  u32 first[Y_TILES][ROWS_OF_LANE];  // where a lane's rows have their first scale, in bytes from `lds` on
+
+  MEMBER static u32 piece(u32 u, u32 y, u32 r) { return (((u * Y_TILES + y) * ROWS_OF_LANE + r) * WAVE + lane_id()) * sizeof(u32x4); }
+
+  // Send them, from slab `slab` on.
+  MEMBER void send(const Rows& rows, u32 slab) {
+    const u32 k = slab * SLAB + lane_part() * A_CHUNK, to = lds_offset(lds);
+    wave_barrier();  // all lanes are done with the last trip
+    UNROLL
+    for (u32 u = 0; u < U; u++)
+      UNROLL
+      for (u32 y = 0; y < Y_TILES; y++)
+        UNROLL
+        for (u32 r = 0; r < ROWS_OF_LANE; r++) copy16_to_lds(to + piece(u, y, r), rows.codes[y][r], k / 2, u * SLAB / 2);
+    UNROLL
+    for (u32 y = 0; y < Y_TILES; y++)
+      UNROLL
+      for (u32 r = 0; r < ROWS_OF_LANE; r++) {
+        const T* scales = rows.scales[y][r] + slab;
+        const u32 begin = static_cast<u32>(reinterpret_cast<u64>(scales)) & 2, window = PIECES * sizeof(u32x4) + (y * ROWS + lane_row(r)) * WINDOW * 4;
+        first[y][r] = window + begin;
+        UNROLL
+        for (u32 i = 0; i < WINDOW; i += K_LANES) {
+          const u32 word = i + lane_part();
+          if (word * 4 < begin + U * sizeof(T)) copy4_to_lds(to + window + word * 4, reinterpret_cast<const char*>(scales) - begin + word * 4);
+        }
+      }
+  }
+
+  // Slab u, behind wait_for_copies and a meeting of the wave.
+  struct Slab {
+    u32x4 codes[Y_TILES][ROWS_OF_LANE];
+    T scale[Y_TILES][ROWS_OF_LANE];
+  };
+  MEMBER Slab slab(u32 u) const {
+    Slab x;
+    UNROLL
+    for (u32 y = 0; y < Y_TILES; y++)
+      UNROLL
+      for (u32 r = 0; r < ROWS_OF_LANE; r++) {
+        x.codes[y][r] = load16_lds(lds, piece(u, y, r));
+        x.scale[y][r] = *reinterpret_cast<const T*>(lds + first[y][r] + u * sizeof(T));
+      }
+    return x;
+  }
+};
+
+using Total = RowSums;
+constexpr u32 TOTALS = TILES, LANE_SUMS = ROWS_OF_LANE;
+
+// Activations of U slabs in LDS of the wave's own: the lanes fetch each piece once, and land it when the weights are on their way.
+template <u32 U> struct LandedAct {
+  static constexpr u32 PIECES = U * ROW_PIECES * N, SHARE = (PIECES + WAVE - 1) / WAVE;
+  u32x4 fetched[SHARE];
+  u32x4* mine;
+
+  MEMBER void land() const {
+    wave_barrier();  // all lanes are done with the last trip
+    UNROLL
+    for (u32 i = 0; i < SHARE; i++)
+      store_digits(mine, i * WAVE + lane_id(), i * WAVE + lane_id() < PIECES, fetched[i]);
+    wave_barrier();
+  }
+  MEMBER ActDigits digits(u32 u, u32 tile) const { return load_digits(mine + u * SLAB_PIECES, tile); }
+};
+struct OfWave {
+  const T* act;
+  u32 act_stride, K;
+  u32x4* mine;  // UNRL * SLAB_PIECES pieces
+
+  template <u32 U> MEMBER LandedAct<U> fetch(u32 slab) const {
+    LandedAct<U> x;
+    x.mine = mine;
+    UNROLL
+    for (u32 i = 0; i < x.SHARE; i++) {
+      const u32 slot = i * WAVE + lane_id(), n = slot / ROW_PIECES % N, u = slot / (ROW_PIECES * N);
+      const u32 k = (slab + u) * SLAB + slot % ROW_PIECES * PIECE;
+      x.fetched[i] = {};
+      if (slot < x.PIECES) x.fetched[i] = load16_behind(act + static_cast<u64>(n) * act_stride, k * sizeof(T));
+    }
+    return x;
+  }
+};
+
+// total += weights * activations over the U slabs of a trip.
+template <u32 U, class Act> DEVICE void multiply_trip(Total (&total)[TOTALS][Y_TILES], const Trip<U>& trip, const Act& act) {
+  _Pragma("unroll 2")  // all of them take more registers than the first GEMM leaves
+  for (u32 u = 0; u < U; u++) {
+    const auto slab = trip.slab(u);
+    ActDigits x[TILES];
+    UNROLL
+    for (u32 j = 0; j < TILES; j++) x[j] = act.digits(u, j);
+    UNROLL
+    for (u32 y = 0; y < Y_TILES; y++) {
+      IntSums sums[TILES] = {};
+      UNROLL
+      for (u32 word = 0; word < WORDS; word++) {
+        u32 low[ROWS_OF_LANE], high[ROWS_OF_LANE];
+        UNROLL
+        for (u32 r = 0; r < ROWS_OF_LANE; r++) {
+          low[r] = codes_of_byte(slab.codes[y][r][word] << 4);
+          high[r] = codes_of_byte(slab.codes[y][r][word]);
+        }
+        UNROLL
+        for (u32 j = 0; j < TILES; j++) sums[j] = multiply_digits(low, high, x[j].word[word], sums[j]);
+      }
+      UNROLL
+      for (u32 j = 0; j < TILES; j++)
+        UNROLL
+        for (u32 r = 0; r < ROWS_OF_LANE; r++)
+          total[j][y][r] = mul_add(to_f32(slab.scale[y][r]), sum_of_digits(sums[j], r, x[j].worth), total[j][y][r]);
+    }
+  }
+}
+
+constexpr u32 GROUP_ROWS = WvPrGrp / K_WAVES * YTILE;  // rows of a work-group's tile
+constexpr u32 ADDENDS = N;
+SHARED float exchanged[2][WvPrGrp * YTILE * ADDENDS];  // [row of a wave][addend]; two, so that one barrier per tile is enough
+
+// Bring a wave's sums to LDS.
+DEVICE void exchange(const Total (&total)[TOTALS][Y_TILES], u32 round) {
+  const u32 first = wave_id() * YTILE;
+  UNROLL
+  for (u32 j = 0; j < TILES; j++)
+    UNROLL
+    for (u32 y = 0; y < Y_TILES; y++)
+      UNROLL
+      for (u32 r = 0; r < ROWS_OF_LANE; r++) {
+        const float value = sum_of_row(total[j][y][r]);
+        const u32 n = j * TILE_ROWS + row_of_lane();
+        if (first_of_row() && n < N) exchanged[round][(first + y * ROWS + lane_row(r)) * ADDENDS + n] = value;
+      }
+}
+
+constexpr u32 OUT_ROWS = YTILE;  // outputs of a wave
+constexpr u32 GROUP_OUT = GROUP_ROWS;
+constexpr u32 THREADS = WvPrGrp * WAVE;
+constexpr u32 STEP = SLAB * UNRL;  // K elements of a trip
+constexpr u32 K = 768;
+
+// Trip `at` of rows.
+DEVICE void load_trip(Trip<UNRL>& trip, const Rows& rows, u32 at, u32) { trip.send(rows, at * UNRL); }
+
+DEVICE float silu(float x) { return x * fast_rcp(1.0f + fast_exp2(-1.44269504f * x)); }
+
+// Sum of row `row` of a group's row wave, over the waves that share its K.
+DEVICE float sum_of(u32 round, u32 row_wave, u32 row, u32 n) {
+  const float* from = exchanged[round] + (row_wave * K_WAVES * YTILE + row) * ADDENDS;
+  float value = 0;
+  UNROLL
+  for (u32 wave = 0; wave < K_WAVES; wave++, from += YTILE * ADDENDS)
+    value += from[n];
+  return value;
+}
+
+// Store a tile's outputs: store(n, m, value), or with pairs the activated product.
+template <class Store> DEVICE void finish(u32 round, u32 m0, u32 M, Store store) {
+  NO_UNROLL
+  for (u32 i = thread_id(); i < GROUP_OUT * N; i += THREADS) {
+    const u32 n = i / GROUP_OUT, row = i % GROUP_OUT, m = m0 + row;
+    if (m >= M) continue;
+    const float value = sum_of(round, row / OUT_ROWS, row % OUT_ROWS, n);
+    store(n, m, value);
+  }
+}
+
+SHARED_AT_LAUNCH u32x4 trips_sent[];  // each wave's trip
+SHARED u32x4 staged[WvPrGrp][UNRL * SLAB_PIECES];  // each wave's trip
+
+// codes [E, M, K / 8] words, scales [E, M, K / GROUP_SIZE], zeros [E, ceil(M / 8), K / GROUP_SIZE] words or null; strides of rows and of experts
+// in elements (words). act [tokens * top_k, K]; topk_ids, topk_weights [tokens, top_k]; out [tokens, M] contiguous.
+GLOBAL void moe_down_reduce_bf16_THRDS32_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UNRL6_GrpsPerCU3_GROUP_SIZE128_DEQUANTdigits_STAGINGwave_EARLY_K768(
+    const u32* codes, const T* scales, const u32* zeros, const T* act, const i32* topk_ids, const float* topk_weights, T* out,
+    u32 M, u32 K_given, u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride,
+    u32 code_expert, u32 scale_expert, u32 zero_expert, u32 top_k, u32 groups) {
+  let_successor_start();
+  const u32 trips = (K + STEP - 1) / STEP, units = trips * top_k, token = group_row();  // a unit: one trip of one slot
+  const T* token_act = act + static_cast<u64>(token) * top_k * act_stride;
+  const u32 wave = wave_id() % K_WAVES;
+  const auto store = [=](u32, u32 m, float value) { out[static_cast<u64>(token) * M + m] = round_to<T>(value); };
+  // Lane s of each wave holds the expert and the weight of slot s.
+  const u32 mine = token * top_k + (lane_id() < top_k ? lane_id() : 0);
+  // The first GEMM has stored them before it let this kernel start.
+  const i32 lane_expert = load_stored(topk_ids + mine);
+  const float lane_weight = load_stored(topk_weights + mine);
+  Trip<UNRL> trip;
+  trip.lds = reinterpret_cast<char*>(trips_sent) + wave_id() * Trip<UNRL>::BYTES;
+  Total total[TOTALS][Y_TILES] = {};
+  const u32 m0 = group_id() * GROUP_OUT + wave_id() / K_WAVES * OUT_ROWS;
+  NO_UNROLL
+  for (u32 unit = wave; unit < units && m0 < M; unit += K_WAVES) {
+    const u32 slot = unit / trips, at = unit - slot * trips;
+    const i32 expert = of_lane(lane_expert, slot);
+    if (expert < 0) continue;
+    Rows rows;
+    rows.set(codes + static_cast<u64>(expert) * code_expert, code_stride, scales + static_cast<u64>(expert) * scale_expert, scale_stride,
+             zeros + static_cast<u64>(expert) * zero_expert, zero_stride, m0, M);
+    load_trip(trip, rows, at, K);
+    wait_for_predecessor();  // only activations are behind it: weights are on their way while the first GEMM ends
+    const OfWave row = {token_act + static_cast<u64>(slot) * act_stride, act_stride, K, staged[wave_id()]};
+    const auto x = row.template fetch<UNRL>(at * UNRL);
+    wait_for_copies();
+    x.land();
+    Total part[TOTALS][Y_TILES] = {};
+    multiply_trip(part, trip, x);
+    const float weight = of_lane(lane_weight, slot);
+    UNROLL
+    for (u32 j = 0; j < TOTALS; j++)
+      UNROLL
+      for (u32 y = 0; y < Y_TILES; y++)
+        UNROLL
+        for (u32 i = 0; i < LANE_SUMS; i++) total[j][y][i] += weight * part[j][y][i];
+  }
+  wait_for_predecessor();  // a wave that had no activations to read
+  exchange(total, 0);
+  barrier_lds();
+  finish(0, group_id() * GROUP_OUT, M, store);
+}
