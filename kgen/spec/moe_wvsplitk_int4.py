@@ -136,6 +136,16 @@ class MoeWvSplitKInt4Spec(MoeSpec):
         return ceil_div(self.trips(shape.K), self.K_WAVES)
 
     @property
+    def one_trip(self) -> bool:
+        """Whether K is known, and one trip of each wave."""
+        return self.K is not None and self.trips(self.K) <= self.K_WAVES
+
+    @property
+    def ranks_ahead(self) -> bool:
+        """Whether activations, which are older than the router's logits, are in place before those are waited for."""
+        return self.RANK and self.STAGING == "wave" and self.one_trip
+
+    @property
     def route_bytes(self) -> int:
         """LDS for ranking: a key per expert, an addend of the softmax for each, and the chosen ones; where a wave ranks, the one it found."""
         if not self.RANK:

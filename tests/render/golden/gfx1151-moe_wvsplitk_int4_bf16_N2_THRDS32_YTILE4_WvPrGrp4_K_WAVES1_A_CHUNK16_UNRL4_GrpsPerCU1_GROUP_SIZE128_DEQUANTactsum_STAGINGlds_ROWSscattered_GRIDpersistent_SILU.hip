@@ -401,8 +401,8 @@ GLOBAL void moe_wvsplitk_int4_bf16_N2_THRDS32_YTILE4_WvPrGrp4_K_WAVES1_A_CHUNK16
     const i32* expert_ids, const i32* sorted_ids, const i32* padded_slots, T* out,
     u32 M, u32 K, u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride,
     u32 code_expert, u32 scale_expert, u32 zero_expert, u32 slots, u32 top_k, u32 blocks, u32 groups) {
-  let_successor_start();
   wait_for_predecessor();
+  let_successor_start();
   const u32 trips = (K + STEP - 1) / STEP;
   float* staged_sums = reinterpret_cast<float*>(staged + trips * UNRL * SLAB_PIECES);
   Staged at = { staged, staged_sums};

@@ -544,8 +544,8 @@ GLOBAL void moe_down_reduce_fp16_THRDS64_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UNR
     const u32* codes, const T* scales, const u32* zeros, const T* act, const i32* topk_ids, const float* topk_weights, T* out,
     u32 M, u32 K, u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride,
     u32 code_expert, u32 scale_expert, u32 zero_expert, u32 top_k, u32 groups) {
-  let_successor_start();
   wait_for_predecessor();
+  let_successor_start();
   const u32 trips = (K + STEP - 1) / STEP, units = trips * top_k, token = group_row();  // a unit: one trip of one slot
   const T* token_act = act + static_cast<u64>(token) * top_k * act_stride;
   const u32 wave = wave_id() % K_WAVES;

@@ -355,7 +355,8 @@ DEVICE bool first_of_row() { return lane_id() % 2 == 0; }
 
 // ---- prelude: starting early; NVIDIA sm_90 ----
 // The launch lets the device start this kernel while the one before it in the stream still runs (programmatic dependent launch): nothing
-// that others write is read or written before the first of these; the second lets the next kernel start likewise.
+// that that one writes is read, and nothing is written, before the first of these. The second lets the next kernel start likewise, and stands behind
+// the first everywhere: a kernel that has started finds all that is older than its predecessor.
 DEVICE void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 DEVICE void let_successor_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 // ---- end of prelude ----
@@ -711,7 +712,6 @@ GLOBAL void moe_down_reduce_bf16_THRDS32_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UNR
     const u32* codes, const T* scales, const u32* zeros, const T* act, const i32* topk_ids, const float* topk_weights, T* out,
     u32 M, u32 K_given, u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride,
     u32 code_expert, u32 scale_expert, u32 zero_expert, u32 top_k, u32 groups) {
-  let_successor_start();
   const u32 trips = (K + STEP - 1) / STEP, units = trips * top_k, token = group_row();  // a unit: one trip of one slot
   const T* token_act = act + static_cast<u64>(token) * top_k * act_stride;
   const u32 wave = wave_id() % K_WAVES;
@@ -735,6 +735,7 @@ GLOBAL void moe_down_reduce_bf16_THRDS32_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UNR
              zeros + static_cast<u64>(expert) * zero_expert, zero_stride, m0, M);
     load_trip(trip, rows, at, K);
     wait_for_predecessor();  // only activations are behind it: weights are on their way while the first GEMM ends
+    let_successor_start();
     const OfWave row = {token_act + static_cast<u64>(slot) * act_stride, act_stride, K, staged[wave_id()]};
     const auto x = row.template fetch<UNRL>(at * UNRL);
     wait_for_copies();

@@ -297,7 +297,8 @@ template <class T> DEVICE float sum_of_piece(u32x4 piece, float sum) {
 
 // ---- prelude: starting early; NVIDIA sm_90 ----
 // The launch lets the device start this kernel while the one before it in the stream still runs (programmatic dependent launch): nothing
-// that others write is read or written before the first of these; the second lets the next kernel start likewise.
+// that that one writes is read, and nothing is written, before the first of these. The second lets the next kernel start likewise, and stands behind
+// the first everywhere: a kernel that has started finds all that is older than its predecessor.
 DEVICE void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
 DEVICE void let_successor_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 // ---- end of prelude ----
@@ -624,13 +625,14 @@ GLOBAL void moe_wvsplitk_int4_bf16_N1_THRDS32_YTILE32_WvPrGrp8_K_WAVES8_A_CHUNK3
     const T* logits, i32* topk_ids, float* topk_weights, T* out,
     u32 M, u32 K_given, u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride,
     u32 code_expert, u32 scale_expert, u32 zero_expert, u32 slots, u32 top_k, u32 experts, u32 renormalize) {
-  wait_for_predecessor();
   const u32 trips = (K + STEP - 1) / STEP;
   const u32 slot = group_row(), token = slot / top_k;
-  // The activations of the wave's trip are on their way while experts are ranked.
+  // The activations are older than the router's logits, and in place before those are waited for.
   const OfWave at = {act + static_cast<u64>(token) * act_stride, act_stride, K, staged[wave_id()]};
   const u32 done = wave_id() % K_WAVES;
   const auto x = at.template fetch<UNRL>((done < trips ? done : 0) * UNRL);
+  x.land();
+  wait_for_predecessor();
   {
     const u32 tile = group_id();
     const u32 expert = rank_experts(logits + static_cast<u64>(token) * experts, experts, slot - token * top_k);
@@ -648,10 +650,7 @@ GLOBAL void moe_wvsplitk_int4_bf16_N1_THRDS32_YTILE32_WvPrGrp8_K_WAVES8_A_CHUNK3
     issue_first();
     if (tile == 0 && slot == token * top_k) weigh_experts(experts, top_k, renormalize, topk_ids + slot, topk_weights + slot);
 let_successor_start();  // behind the experts, which it may read before it waits for this kernel
-    if (done < last) {
-      x.land();
-      multiply_trip(total, trip, x);
-    }
+    if (done < last) multiply_trip(total, trip, x);
     const auto store = [=](u32 n, u32 m, float value) {
       const u32 slot = slot_of(n);
       if (slot < slots) out[static_cast<u64>(slot) * M + m] = round_to<T>(value);
