@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from torch import Tensor
 
 import kgen
 from kgen.errors import OpError
+from kgen.ops.check_moe import check_down
+from kgen.ops.moe import expert_answer
 from kgen.ops.moe_route import align, route
-from kgen.ops.reference_moe import moe_layer_reference
+from kgen.ops.reference_moe import moe_down_reference, moe_layer_reference
 from kgen.runtime import session
 from kgen.runtime.library import Library
+from kgen.spec.base import Launch
 from tests.ops.moe import ARCH, ROUTER, assert_down, assert_up, build_moe, down_spec, stack, up_spec
 
 pytestmark = pytest.mark.hipcc
@@ -193,3 +197,21 @@ def test_import_alone_registers_the_ops() -> None:
     assert kgen.__version__
     for name in ("moe_wvsplitk_int4", "moe_down_reduce", "moe_decode_int4"):
         assert hasattr(ops, name)
+
+
+def test_a_second_gemm_starts_early_in_a_layer_that_ranks_and_nowhere_else() -> None:
+    values = dict(arch="sm_90", YTILE=16, WvPrGrp=8, K_WAVES=8, A_CHUNK=32, UNRL=6, DEQUANT="digits", STAGING="wave")
+    spec = down_spec(**values, GrpsPerCU=3, EARLY=True, K=768)
+    x, weights, (ids, topk_weights) = rows(2, 768), stack(3, 32, 768), routed(1, 3, 2)
+    problem = check_down("moe_down_reduce", x, *weights.args, ids, topk_weights, fuse_silu=False)
+    geometries: list[Launch] = []
+
+    def bind(geometry: Launch, sizes: tuple[int, ...]) -> None:
+        geometries.append(geometry)
+
+    kernel = SimpleNamespace(spec=spec, bind=bind, answered=SimpleNamespace(add=None))
+    device = SimpleNamespace(cu=132)
+    library: Any = SimpleNamespace(pick=lambda *_: kernel, driver=SimpleNamespace(device=device, stream=None))
+    for in_layer in (False, True):
+        expert_answer("moe_down_reduce", x, lambda *_: (2, 2), moe_down_reference, library, problem, in_layer)
+    assert [geometry.early for geometry in geometries] == [False, True]
