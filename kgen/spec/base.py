@@ -79,6 +79,14 @@ class Launch:
     early: bool = False
 
 
+def early_problem(arch: ArchFacts) -> Problem | None:
+    """Why a target has no EARLY kernels, or None."""
+    if arch.vendor == "nvidia":
+        return None
+    found = f"true: on {arch.name} a kernel starts when the one before it has ended"
+    return Problem(("EARLY",), found, "false; sm_90 has programmatic launches", "leave EARLY out")
+
+
 class KernelSpec(BaseModel):
     """Base of all specs: the target and the element type of activations, weights and output."""
 

@@ -17,7 +17,7 @@ from typing import ClassVar, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Arg, Launch, Param, layout_args, rule
+from kgen.spec.base import Arg, Launch, Param, early_problem, layout_args, rule
 from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec, Staging
 from kgen.spec.problem import MoeDownShape, MoeShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
@@ -122,12 +122,10 @@ class MoeDownReduceSpec(MoeSpec):
 
     @property
     def sent_bytes(self) -> int:
-        """LDS for the codes and scales of each wave's trip, and so much more that a CU has room for one group only.
+        """With EARLY: LDS for the codes and scales of each wave's trip, and so much more that a CU has room for one group only.
 
         Groups come as those of the first GEMM go, and not all CUs have room at the same time: the first would take two, and the last none.
         """
-        if not self.sent:
-            return 0
         window = (2 * self.UNRL + 2) // 4 + 1  # words that hold a row's scales, which may begin in the middle of one
         half = self.facts.lds_per_cu // 2 - self.facts.lds_reserved_per_group + 16
         return max(self.WvPrGrp * self.YTILE * (self.step // 2 + 4 * window), half - self.static_lds)
@@ -152,9 +150,8 @@ class MoeDownReduceSpec(MoeSpec):
     def early_is_whole(self, arch: ArchFacts) -> Problem | None:
         if not self.EARLY:
             return None
-        if arch.vendor != "nvidia":
-            found = f"true on {arch.name}, where a kernel starts when the one before it has ended"
-            return Problem(("EARLY",), found, "false; sm_90 has programmatic launches", "leave EARLY out")
+        if wrong := early_problem(arch):
+            return wrong
         pieces = self.A_CHUNK == 32 and self.GROUP_SIZE == self.slab and not self.HAS_ZP
         if pieces and self.STAGING == "wave" and self.whole_slabs:
             return None

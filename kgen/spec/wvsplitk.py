@@ -21,7 +21,7 @@ from typing import ClassVar, Literal, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Launch, Param, rule
+from kgen.spec.base import Launch, Param, early_problem, rule
 from kgen.spec.linear import PIECE, LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 
@@ -236,10 +236,7 @@ class WvSplitKSpec(LinearSpec):
 
     @rule
     def kernels_can_overlap(self, arch: ArchFacts) -> Problem | None:
-        if not self.EARLY or arch.vendor == "nvidia":
-            return None
-        found = f"true: on {arch.name} a kernel starts when the one before it has ended"
-        return Problem(("EARLY",), found, "false; sm_90 has programmatic launches", "leave EARLY out")
+        return early_problem(arch) if self.EARLY else None
 
     @rule
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:

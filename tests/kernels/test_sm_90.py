@@ -127,11 +127,8 @@ def test_an_early_second_gemm_has_its_weights_under_way_when_it_waits_and_reads_
     codes = places(names, "LDGSTS.E.BYPASS")
     scales = [index for index in places(names, "LDGSTS") if index not in codes]
     act = [index for index in places(names, "LDG.") if index not in experts]
-    assert (len(experts), len(codes), len(scales)) == (
-        2,
-        12,
-        2,
-    )  # what weighs comes with the experts; six slabs of two rows
+    # What weighs comes with the experts; six slabs of two rows.
+    assert (len(experts), len(codes), len(scales)) == (2, 12, 2)
     assert max(experts) < min(codes)
     assert max(codes + scales) < wait < min(act)
     assert len(act) == 3
@@ -151,9 +148,8 @@ def test_a_first_gemm_waits_before_it_reads_logits_and_lets_the_next_kernel_star
     (start,) = places(names, "PREEXIT")
     loads = places(names, "LDG.")
     early = [names[index] for index in loads if index < wait]
-    assert (
-        len(early) == 2
-    )  # activations of a trip, which the router had too; what the router makes comes behind the wait
+    # Activations of a trip, which the router had too; what the router makes comes behind the wait.
+    assert len(early) == 2
     assert all(name.startswith("LDG.E.128") for name in early)
     assert min(index for index in loads if ".U16" in names[index]) > wait
     stores = [index for index in places(names, "STG") if index < start]
