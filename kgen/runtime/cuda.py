@@ -17,6 +17,7 @@ from kgen.errors import CodeObjectError, LaunchError, MissingPieceError
 from kgen.runtime.arguments import ArgumentBuffer, ArgumentLayout
 from kgen.runtime.driver import Device, LaunchCall
 from kgen.runtime.streams import is_capturing, on_device, torch_stream
+from kgen.spec.arch import arch_facts
 from kgen.spec.base import Launch
 
 _END = 0  # CU_LAUNCH_PARAM_END; HIP's is 3
@@ -106,7 +107,8 @@ class CudaDriver:
     ) -> LaunchCall:
         """The same for a kernel that waits by itself for the one before it (programmatic dependent launch), also inside graphs."""
         launch_kernel, configs = self._cuda.cuLaunchKernelEx, _EarlyConfig(self._cuda, geometry)
-        self._prefer_lds(function)
+        if geometry.lds_per_cu:
+            self._split_lds(function, geometry.lds_per_cu)
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
             (data, extra), config = mine.both, configs.of_thread
@@ -118,12 +120,13 @@ class CudaDriver:
 
         return launch
 
-    def _prefer_lds(self, function: Any) -> None:
-        """Have multiprocessors split their memory for a kernel as for every early one: while it runs they take none that asks for another split."""
-        cuda = self._cuda
-        wanted = cuda.CUfunction_attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
+    def _split_lds(self, function: Any, lds_per_cu: int) -> None:
+        """Have multiprocessors make so much of their memory LDS for a kernel: while it runs they take none that asks for another split."""
+        cuda, attributes = self._cuda, self._cuda.CUfunction_attribute
+        most = arch_facts(self.device.arch).lds_per_cu
         with self._current():
-            (status,) = cuda.cuFuncSetAttribute(function, wanted, 100)  # per cent of what LDS can have
+            wanted = attributes.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
+            (status,) = cuda.cuFuncSetAttribute(function, wanted, 100 * lds_per_cu // most)  # per cent of what LDS can have
         if status:
             raise LaunchError(f"{self.device} refused a kernel's split of LDS and L1: {_words(cuda, status)}")
 

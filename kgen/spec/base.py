@@ -70,13 +70,20 @@ def layout_args(*declarations: tuple[str, str]) -> tuple[Arg, ...]:
 class Launch:
     """Geometry of one launch: work-groups, work-items per group, bytes of dynamic LDS.
 
-    early  the kernel itself waits for what runs before it in the stream, so the device may start it before that has ended
+    early       the kernel itself waits for what runs before it in the stream, so the device may start it before that has ended
+    lds_per_cu  with early: how much of a CU's memory is to be LDS, in bytes, so that kernels that ask alike run beside each other; 0: as the driver likes
     """
 
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     lds_bytes: int
     early: bool = False
+    lds_per_cu: int = 0
+
+
+# What the kernels of a mixture's layer ask a CU to make LDS: it starts none beside another that asks for a different split. The rest is L1, through
+# which weights stream: with all that LDS can have, 228 KiB, a layer took a tenth longer on an H200 (docs/performance.md).
+LAYER_LDS = 164 << 10
 
 
 def early_problem(arch: ArchFacts) -> Problem | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Launch, rule
+from kgen.spec.base import LAYER_LDS, Launch, rule
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import MoeShape, Workspace, ceil_div
 from kgen.spec.w4 import W4Spec
@@ -144,7 +144,7 @@ class MoeSpec(W4Spec):
     def launch(self, shape: MoeShape, cu: int) -> Launch:
         """Geometry for a shape that fits, on a device of `cu` CUs."""
         early = self.facts.vendor == "nvidia"
-        return Launch(self.grid(shape, cu), self.block, self.dynamic_lds(shape), early)
+        return Launch(self.grid(shape, cu), self.block, self.dynamic_lds(shape), early, LAYER_LDS)
 
     def fits(self, shape: MoeShape) -> Problem | None:
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op and tests all ask here."""

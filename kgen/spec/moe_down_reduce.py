@@ -17,7 +17,7 @@ from typing import ClassVar, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Arg, Launch, Param, early_problem, layout_args, rule
+from kgen.spec.base import LAYER_LDS, Arg, Launch, Param, early_problem, layout_args, rule
 from kgen.spec.moe import GROUPS_PER_CU, K_SHARERS, UNROLLS, YTILES, MoeSpec, Staging
 from kgen.spec.problem import MoeDownShape, MoeShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
@@ -127,7 +127,7 @@ class MoeDownReduceSpec(MoeSpec):
         Groups come as those of the first GEMM go, and not all CUs have room at the same time: the first would take two, and the last none.
         """
         window = (2 * self.UNRL + 2) // 4 + 1  # words that hold a row's scales, which may begin in the middle of one
-        half = self.facts.lds_per_cu // 2 - self.facts.lds_reserved_per_group + 16
+        half = LAYER_LDS // 2 - self.facts.lds_reserved_per_group + 16
         return max(self.WvPrGrp * self.YTILE * (self.step // 2 + 4 * window), half - self.static_lds)
 
     @property

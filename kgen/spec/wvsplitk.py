@@ -21,7 +21,7 @@ from typing import ClassVar, Literal, get_args
 
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
-from kgen.spec.base import Launch, Param, early_problem, rule
+from kgen.spec.base import LAYER_LDS, Launch, Param, early_problem, rule
 from kgen.spec.linear import PIECE, LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
 
@@ -327,7 +327,7 @@ class WvSplitKSpec(LinearSpec):
     def launch(self, shape: GemmShape, cu: int) -> Launch:
         launch = super().launch(shape, cu)
         groups = launch.grid[0] * self.K_GROUPS
-        return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY)
+        return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY, LAYER_LDS)  # as the experts that a router is for
 
     def wave_trips(self, shape: GemmShape) -> int:
         return ceil_div(ceil_div(shape.K, self.step), self.k_parts)

@@ -51,7 +51,8 @@ def test_a_launch_hands_over_geometry_stream_and_packed_arguments(cuda: FakeCuda
 
 def test_an_early_launch_says_so_and_threads_do_not_share_its_stream(cuda: FakeCuda) -> None:
     driver = CudaDriver()
-    launch = driver.bind(driver.function("module", "k", 0), dataclasses.replace(GEOMETRY, early=True), LAYOUT)
+    early = dataclasses.replace(GEOMETRY, early=True, lds_per_cu=164 << 10)
+    launch = driver.bind(driver.function("module", "k", 0), early, LAYOUT)
     launch(1, tuple(range(10)), (None,) * 4)
     thread = threading.Thread(target=launch, args=(2, tuple(range(10, 20)), (None,) * 4))
     thread.start()
@@ -63,14 +64,15 @@ def test_an_early_launch_says_so_and_threads_do_not_share_its_stream(cuda: FakeC
         ("function", geometry, stream, bytes_) for stream, bytes_ in zip((1, 2, 3), packed, strict=True)
     ]
     assert cuda.named("cuLaunchKernelEx") == [((6, 1),)] * 3
-    assert cuda.named("cuFuncSetAttribute") == [("function", 9, 100)]  # all early kernels split LDS and L1 alike
+    assert cuda.named("cuFuncSetAttribute") == [("function", 9, 71)]  # per cent of 228 KiB
     assert not cuda.named("cuLaunchKernel")
     cuda.fail = {"cuLaunchKernelEx": CUresult.CUDA_ERROR_INVALID_VALUE}
     with pytest.raises(LaunchError, match="CUDA_ERROR_INVALID_VALUE"):
         launch(1, tuple(range(10)), (None,) * 4)
     cuda.fail = {"cuFuncSetAttribute": CUresult.CUDA_ERROR_INVALID_VALUE}
     with pytest.raises(LaunchError, match="split of LDS and L1"):
-        driver.bind("function", dataclasses.replace(GEOMETRY, early=True), LAYOUT)
+        driver.bind("function", early, LAYOUT)
+    driver.bind("function", dataclasses.replace(early, lds_per_cu=0), LAYOUT)  # the driver chooses
 
 
 def test_much_shared_memory_is_asked_for_and_a_refusal_names_the_limit(cuda: FakeCuda) -> None:

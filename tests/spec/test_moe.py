@@ -9,6 +9,7 @@ import pytest
 
 from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
+from kgen.spec.base import LAYER_LDS
 from kgen.spec.moe import MoeSpec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
@@ -182,9 +183,9 @@ def test_a_cu_has_room_for_one_early_group_and_those_of_the_first_gemm():
     for UNRL, K_WAVES in ((6, 8), (3, 16), (2, 24)):
         spec = down(**EARLY | dict(UNRL=UNRL, WvPrGrp=K_WAVES, K_WAVES=K_WAVES, GrpsPerCU=1))
         own = spec.static_lds + spec.dynamic_lds(DOWN) + facts.lds_reserved_per_group
-        assert 2 * own > facts.lds_per_cu
+        assert 2 * own > LAYER_LDS
         assert spec.dynamic_lds(DOWN) >= spec.WvPrGrp * spec.YTILE * spec.step // 2
         assert spec.fits(DOWN) is None
         first = up("sm_90", **dict(YTILE=16, WvPrGrp=8, K_WAVES=4, A_CHUNK=32, UNRL=4, SILU=True, RANK=True, K=2048))
         first = first.model_copy(update={"DEQUANT": "digits", "STAGING": "wave"})
-        assert own + 3 * (first.static_lds + facts.lds_reserved_per_group) <= facts.lds_per_cu
+        assert own + 3 * (first.static_lds + facts.lds_reserved_per_group) <= LAYER_LDS
