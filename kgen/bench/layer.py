@@ -67,11 +67,19 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerTiming:
-    """us, low, high: microseconds a token, median, smallest and largest replay. error: largest of three tokens, relative to the output's norm."""
+    """A layer's times.
+
+    us, low, high  microseconds a token where one layer follows the other: median, smallest and largest replay
+    apart_us       median with a kernel of one element of torch's in front of each layer, as a norm stands there in a model; that kernel included
+    other_us       that kernel alone
+    error          largest of three tokens, relative to the output's norm
+    """
 
     us: float
     low: float
     high: float
+    apart_us: float
+    other_us: float
     floor_us: float
     megabytes: float
     error: float
@@ -149,12 +157,18 @@ def bench_layer(layer: Layer, rounds: int = ROUNDS, kernels: Sequence[str] = ())
         raise KgenError(
             f"{layer}: wrong result, not timed: off by {error:.2e} of its norm, allowed {layer.tolerance:.2e}"
         )
-    graph = Graph([partial(call, token) for token in tokens])
-    times = [graph.replay_us() for _ in range(rounds)]
+    calls = [partial(call, token) for token in tokens]
+    one = torch.zeros(1, device=tokens[0].device)
+    other = partial(one.add_, 1)
+    graphs = [Graph(calls), Graph([step for layers in calls for step in (other, layers)]), Graph([other] * TOKENS)]
+    rows = [[graph.replay_us() for graph in graphs] for _ in range(rounds)]
+    times, halves, others = zip(*rows, strict=True)  # of both kinds of calls the second graph has the mean
     size = layer.bytes_read // 16 * 16
     cold = [torch.zeros(size // 4, dtype=torch.int32, device=tokens[0].device) for _ in range(weight_sets(size))]
     floor_us = ReadFloor(library.driver).microseconds(cold)
     answered = tuple(library.answered())
     if idle := [name for name in kernels if name not in answered]:
         raise KgenError(f"{layer}: not asked for in this layer: {', '.join(idle)}")
-    return LayerTiming(statistics.median(times), min(times), max(times), floor_us, size / 1e6, error, answered)
+    apart_us, other_us = 2 * statistics.median(halves), statistics.median(others)
+    timing = (statistics.median(times), min(times), max(times), apart_us, other_us)
+    return LayerTiming(*timing, floor_us, size / 1e6, error, answered)

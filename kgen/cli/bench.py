@@ -254,6 +254,9 @@ def bench_layer(
         f"{timing.us:.2f} us a token ({timing.low:.2f} to {timing.high:.2f}); reading its {timing.megabytes:.1f} MB: {timing.floor_us:.2f} us"
     )
     print(
+        f"{timing.apart_us:.2f} us with a small kernel of torch's in front of each layer, which takes {timing.other_us:.2f} us alone"
+    )
+    print(
         f"off by {timing.error:.1e} of the output's norm (allowed {layer.tolerance:.1e}); {', '.join(timing.kernels)}"
     )
 

@@ -152,8 +152,7 @@ def _kernel_plan(
     """The launch of either GEMM: weights, x, what says which experts, out; sizes; what the family counts."""
     driver = library.driver
     spec, cu = kernel.spec, driver.device.cu
-    launch_of = spec.layer_launch if in_layer and isinstance(spec, MoeDownReduceSpec) else spec.launch
-    geometry = launch_of(problem.moe, cu)
+    geometry = (spec.layer_launch if in_layer else spec.launch)(problem.moe, cu)
     sizes = (*problem.sizes, *counts_of(problem.moe, geometry.grid[0]))
     launch, stream, count = kernel.bind(geometry, sizes), driver.stream, kernel.answered.add
     new, mask = output_of(problem, x.dtype, x.device), ALIGNMENT - 1

@@ -123,10 +123,10 @@ class CudaDriver:
     def _split_lds(self, function: Any, lds_per_cu: int) -> None:
         """Have multiprocessors make so much of their memory LDS for a kernel: while it runs they take none that asks for another split."""
         cuda, attributes = self._cuda, self._cuda.CUfunction_attribute
-        most = arch_facts(self.device.arch).lds_per_cu
+        per_cent = 100 * lds_per_cu // arch_facts(self.device.arch).lds_per_cu  # of what LDS can have
         with self._current():
             wanted = attributes.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
-            (status,) = cuda.cuFuncSetAttribute(function, wanted, 100 * lds_per_cu // most)  # per cent of what LDS can have
+            (status,) = cuda.cuFuncSetAttribute(function, wanted, per_cent)
         if status:
             raise LaunchError(f"{self.device} refused a kernel's split of LDS and L1: {_words(cuda, status)}")
 

@@ -71,7 +71,7 @@ class Launch:
     """Geometry of one launch: work-groups, work-items per group, bytes of dynamic LDS.
 
     early       the kernel itself waits for what runs before it in the stream, so the device may start it before that has ended
-    lds_per_cu  with early: how much of a CU's memory is to be LDS, in bytes, so that kernels that ask alike run beside each other; 0: as the driver likes
+    lds_per_cu  with early: how much of a CU's memory is to be LDS, in bytes, so that kernels that ask alike run side by side; 0: the driver's choice
     """
 
     grid: tuple[int, int, int]
@@ -141,6 +141,10 @@ class KernelSpec(BaseModel):
     def launch(self, shape: Any, cu: int) -> Launch:
         """Geometry for a problem that fits, on a device of `cu` CUs."""
         raise NotImplementedError
+
+    def layer_launch(self, shape: Any, cu: int) -> Launch:
+        """Geometry right behind the kernel that comes before this one in a layer."""
+        return self.launch(shape, cu)
 
     @property
     def same_bits(self) -> bool:

@@ -327,7 +327,8 @@ class WvSplitKSpec(LinearSpec):
     def launch(self, shape: GemmShape, cu: int) -> Launch:
         launch = super().launch(shape, cu)
         groups = launch.grid[0] * self.K_GROUPS
-        return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY, LAYER_LDS)  # as the experts that a router is for
+        split = LAYER_LDS  # that of the experts which a router is for
+        return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY, split)
 
     def wave_trips(self, shape: GemmShape) -> int:
         return ceil_div(ceil_div(shape.K, self.step), self.k_parts)

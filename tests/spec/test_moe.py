@@ -7,13 +7,15 @@ from typing import get_args
 
 import pytest
 
+from kgen.dispatch.match import pick
+from kgen.dispatch.table import load_table
 from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
 from kgen.spec.base import LAYER_LDS
 from kgen.spec.moe import MoeSpec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
-from kgen.spec.problem import MoeDownShape, MoeUpShape, ceil_div
+from kgen.spec.problem import GemmShape, MoeDownShape, MoeUpShape, ceil_div
 from kgen.spec.registry import spec_from_name
 from kgen.spec.sets import load_set
 from kgen.spec.w4 import Dequant
@@ -176,6 +178,15 @@ def test_a_second_gemm_starts_early_only_behind_a_first_one_that_has_stored_its_
     assert alone.grid == in_layer.grid == (128, 1, 1)  # a group for every tile: none waits for another's end
     plain = down(**EARLY | dict(EARLY=False, UNRL=2))
     assert plain.launch(DOWN, 132).early  # it reads nothing before it waits
+
+
+def test_kernels_of_a_layer_ask_for_one_split_of_a_cus_memory():
+    """Else none starts beside the one before it. Which kernels those are, the tables say."""
+    layer = {"wvsplitk": GemmShape(128, 1, 2048), MoeWvSplitKInt4Spec.family: UP, MoeDownReduceSpec.family: DOWN}
+    specs = [pick(load_table(family, "sm_90"), shape, "bf16").spec for family, shape in layer.items()]
+    launches = [spec.layer_launch(shape, 132) for spec, shape in zip(specs, layer.values(), strict=True)]
+    assert [launch.early for launch in launches] == [True] * 3
+    assert [launch.lds_per_cu for launch in launches] == [LAYER_LDS] * 3
 
 
 def test_a_cu_has_room_for_one_early_group_and_those_of_the_first_gemm():
