@@ -111,15 +111,15 @@ class Report:
 class _Seen:
     """What evaluating the grid brought together."""
 
-    waiting: list[Row]  # rows that have answered nothing
     answered: Counter[int] = field(default_factory=Counter)  # row -> shapes
     taken: dict[int, Counter[int]] = field(
         default_factory=dict
     )  # row -> rows before it that took a shape where it holds
     unfit: dict[int, list[tuple[GemmShape, str, Problem]]] = field(default_factory=dict)
     orphans: list[tuple[GemmShape, str]] = field(default_factory=list)
-    possible: dict[tuple[int, str, tuple[Any, ...]], list[Row]] = field(default_factory=dict)  # see _rows_for
     shapes: int = 0
+    # (N, dtype, traits) -> rows that can hold for them
+    candidates: dict[tuple[int, str, tuple[Any, ...]], list[Row]] = field(default_factory=dict)
 
 
 def check(
@@ -138,7 +138,7 @@ def check(
     digest_of   digest of a spec's source as it is now; None: render it
     """
     layer_shapes = list(model_grid(table, _shipped_layers() if layers is None else layers))
-    seen, kinds = _Seen(list(table.rows)), Counter[str]()
+    seen, kinds = _Seen(), Counter[str]()
     for index, (shape, dtype) in enumerate(chain(layer_shapes, boundary_shapes(table))):
         row = _try_shape(table, shape, dtype, seen)
         if row is not None and index < len(layer_shapes):
@@ -177,36 +177,37 @@ def _shipped_layers() -> list[tuple[int, int]]:
 
 
 def _try_shape(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) -> Row | None:
-    """Evaluate every row for a shape, note what happens, and answer the row that wins."""
+    """Evaluate the rows for a shape, note what happens, and answer the row that wins."""
     env = table.scope.environment(shape, dtype, family_cu(table))
     seen.shapes += 1
-    rows = _rows_for(table, seen, shape, dtype)
-    winner = next((row for row in rows if row.holds(env)), None)
+    winner: Row | None = None
+    for row in _rows_that_can_hold(table, shape, dtype, seen):
+        if winner is not None and row.number in seen.answered:
+            continue  # reached before: who takes its shapes is of no interest
+        if not row.holds(env):
+            continue
+        if winner is not None:
+            seen.taken.setdefault(row.number, Counter())[winner.number] += 1
+            continue
+        winner = row
+        if row.kernels:
+            name, _, problem = _fitting(table, row, shape, dtype)
+            if problem is not None:
+                seen.unfit.setdefault(row.number, []).append((shape, name, problem))
     if winner is None:
         seen.orphans.append((shape, dtype))
-        return None
-    for row in seen.waiting:  # of the others, who takes their shapes is of no interest
-        if row.number > winner.number and row.holds(env):
-            seen.taken.setdefault(row.number, Counter())[winner.number] += 1
-    if winner.kernels:
-        name, _, problem = _fitting(table, winner, shape, dtype)
-        if problem is not None:
-            seen.unfit.setdefault(winner.number, []).append((shape, name, problem))
-    if winner.number not in seen.answered:
-        seen.waiting.remove(winner)
-    seen.answered[winner.number] += 1
+    else:
+        seen.answered[winner.number] += 1
     return winner
 
 
-def _rows_for(table: DispatchTable, seen: _Seen, shape: GemmShape, dtype: str) -> list[Row]:
-    """The rows that can hold for problems of this N, type and traits, whatever their M and K."""
-    traits = tuple(shape.traits.values())
-    key = (shape.N, dtype, traits)
-    found = seen.possible.get(key)
-    if found is None:
+def _rows_that_can_hold(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) -> list[Row]:
+    """The rows that hold for some problem of this N, type and traits: a few of a long table."""
+    key = (shape.N, dtype, tuple(shape.traits.values()))
+    if key not in seen.candidates:
         domain = table.scope.domain(*key)
-        found = seen.possible[key] = [row for row in table.rows if possible(row.condition, domain) != {False}]
-    return found
+        seen.candidates[key] = [row for row in table.rows if possible(row.condition, domain) != {False}]
+    return seen.candidates[key]
 
 
 def _words(shape: GemmShape) -> str:

@@ -7,8 +7,9 @@ product that could pass 64 bits are refused when the table is read, so a conditi
 from __future__ import annotations
 
 import difflib
+import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -230,50 +231,30 @@ def closure(node: Node) -> Closure:
             inner = closure(operand)
             return lambda env: not inner(env)
         case Arithmetic(op=op, left=left, right=right):
-            return _binary(_OPERATORS[op], left, right)
+            return _binary(_OPERATORS[op], closure(left), closure(right))
         case Call(function=function, args=args):
             apply, parts = _CALLS[function], [closure(arg) for arg in args]
             return lambda env: apply(*[part(env) for part in parts])
         case Junction(op=op, items=items):
             parts = [closure(item) for item in items]
-            return _all_of(parts) if op == "and" else _any_of(parts)
+            return functools.reduce(_both if op == "and" else _either, parts)
         case Member(item=item, options=options, negated=negated):
             inner, parts = closure(item), [closure(option) for option in options]
             return lambda env: (inner(env) in [part(env) for part in parts]) != negated
         case Compare(first=first, rest=rest):
-            sides = pairwise([first, *(operand for _, operand in rest)])
-            steps = [_binary(_OPERATORS[op], a, b) for (op, _), (a, b) in zip(rest, sides, strict=True)]
-            return steps[0] if len(steps) == 1 else _all_of(steps)
+            operands = [closure(first), *(closure(operand) for _, operand in rest)]
+            steps = [_binary(_OPERATORS[op], a, b) for (op, _), (a, b) in zip(rest, pairwise(operands), strict=True)]
+            return functools.reduce(_both, steps)
     raise AssertionError(node)
 
 
-def _binary(apply: Callable[[Any, Any], Any], left: Node, right: Node) -> Closure:
-    """Most conditions compare a name with a number: that takes one call, since a table's rows are tried millions of times in a check."""
-    match left, right:
-        case Name(id=name), Constant(value=value):
-            return lambda env: apply(env[name], value)
-        case _, Constant(value=value):
-            inner = closure(left)
-            return lambda env: apply(inner(env), value)
-    first, second = closure(left), closure(right)
-    return lambda env: apply(first(env), second(env))
+def _binary(apply: Callable[[Any, Any], Any], left: Closure, right: Closure) -> Closure:
+    return lambda env: apply(left(env), right(env))
 
 
-def _all_of(parts: Sequence[Closure]) -> Closure:
-    def holds(env: Mapping[str, Any]) -> bool:
-        for part in parts:  # noqa: SIM110 - a generator costs more than most of what it would ask
-            if not part(env):
-                return False
-        return True
-
-    return holds
+def _both(left: Closure, right: Closure) -> Closure:
+    return lambda env: left(env) and right(env)
 
 
-def _any_of(parts: Sequence[Closure]) -> Closure:
-    def holds(env: Mapping[str, Any]) -> bool:
-        for part in parts:  # noqa: SIM110 - as above
-            if part(env):
-                return True
-        return False
-
-    return holds
+def _either(left: Closure, right: Closure) -> Closure:
+    return lambda env: left(env) or right(env)
