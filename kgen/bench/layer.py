@@ -7,7 +7,6 @@ floor is the time in which the device reads as many cold bytes as one call must:
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgen.bench.ceilings import ReadFloor
 from kgen.bench.kernels import library_on_gpu
-from kgen.bench.timing import ROUNDS, Graph, weight_sets
+from kgen.bench.timing import ROUNDS, compare, weight_sets
 from kgen.errors import KgenError, Problem, SpecError
 from kgen.spec.w4 import GROUP_SIZES
 
@@ -160,15 +159,14 @@ def bench_layer(layer: Layer, rounds: int = ROUNDS, kernels: Sequence[str] = ())
     calls = [partial(call, token) for token in tokens]
     one = torch.zeros(1, device=tokens[0].device)
     other = partial(one.add_, 1)
-    graphs = [Graph(calls), Graph([step for layers in calls for step in (other, layers)]), Graph([other] * TOKENS)]
-    rows = [[graph.replay_us() for graph in graphs] for _ in range(rounds)]
-    times, halves, others = zip(*rows, strict=True)  # of both kinds of calls the second graph has the mean
+    apart = [step for layer_call in calls for step in (other, layer_call)]
+    times = compare({"layer": calls, "apart": apart, "other": [other] * TOKENS}, rounds)
     size = layer.bytes_read // 16 * 16
     cold = [torch.zeros(size // 4, dtype=torch.int32, device=tokens[0].device) for _ in range(weight_sets(size))]
     floor_us = ReadFloor(library.driver).microseconds(cold)
     answered = tuple(library.answered())
     if idle := [name for name in kernels if name not in answered]:
         raise KgenError(f"{layer}: not asked for in this layer: {', '.join(idle)}")
-    apart_us, other_us = 2 * statistics.median(halves), statistics.median(others)
-    timing = (statistics.median(times), min(times), max(times), apart_us, other_us)
-    return LayerTiming(*timing, floor_us, size / 1e6, error, answered)
+    layers, apart_us = times["layer"], 2 * times["apart"].us  # two calls to a layer
+    span = (layers.us, layers.low, layers.high)
+    return LayerTiming(*span, apart_us, times["other"].us, floor_us, size / 1e6, error, answered)
