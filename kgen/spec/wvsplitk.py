@@ -327,8 +327,8 @@ class WvSplitKSpec(LinearSpec):
     def launch(self, shape: GemmShape, cu: int) -> Launch:
         launch = super().launch(shape, cu)
         groups = launch.grid[0] * self.K_GROUPS
-        split = LAYER_LDS  # that of the experts which a router is for
-        return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY, split)
+        # A router starts beside the experts that it is for, and asks for their split of a CU's memory.
+        return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY, LAYER_LDS)
 
     def wave_trips(self, shape: GemmShape) -> int:
         return ceil_div(ceil_div(shape.K, self.step), self.k_parts)
