@@ -92,6 +92,8 @@ class CudaDriver:
         gx, gy, gz = geometry.grid
         bx, by, bz = geometry.block
         lds = geometry.lds_bytes
+        if not lds:
+            self._leave_l1(function, bx * by * bz)
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
             data, extra = mine.both
@@ -107,8 +109,8 @@ class CudaDriver:
     ) -> LaunchCall:
         """The same for a kernel that waits by itself for the one before it (programmatic dependent launch), also inside graphs."""
         launch_kernel, configs = self._cuda.cuLaunchKernelEx, _EarlyConfig(self._cuda, geometry)
-        if geometry.lds_per_cu:
-            self._split_lds(function, geometry.lds_per_cu)
+        if geometry.lds_per_cu:  # rounded down: one per cent more may be the next split that there is
+            self._split_lds(function, 100 * geometry.lds_per_cu // self._lds_per_cu)
 
         def launch(stream: int, values: tuple[int, ...], tensors: tuple[Any, ...]) -> None:
             (data, extra), config = mine.both, configs.of_thread
@@ -120,10 +122,33 @@ class CudaDriver:
 
         return launch
 
-    def _split_lds(self, function: Any, lds_per_cu: int) -> None:
-        """Have multiprocessors make so much of their memory LDS for a kernel: while it runs they take none that asks for another split."""
+    def _leave_l1(self, function: Any, threads: int) -> None:
+        """Have multiprocessors make no more LDS for a kernel than its resident groups need; weights stream through what is left, which is L1.
+
+        By itself the driver took more for some kernels, and they up to a tenth longer (docs/performance.md).
+        """
         cuda, attributes = self._cuda, self._cuda.CUfunction_attribute
-        per_cent = 100 * lds_per_cu // arch_facts(self.device.arch).lds_per_cu  # of what LDS can have
+        with self._current():
+            status, groups = cuda.cuOccupancyMaxActiveBlocksPerMultiprocessor(function, threads, 0)
+            if not status:
+                status, each = cuda.cuFuncGetAttribute(attributes.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function)
+        if status:
+            raise LaunchError(f"{self.device} does not say what a kernel occupies: {_words(cuda, status)}")
+        if each:
+            needed = groups * (each + arch_facts(self.device.arch).lds_reserved_per_group)
+            self._split_lds(function, min(100, -(-100 * needed // self._lds_per_cu)))
+
+    @property
+    def _lds_per_cu(self) -> int:
+        """Bytes of a multiprocessor's memory that can be LDS."""
+        return arch_facts(self.device.arch).lds_per_cu
+
+    def _split_lds(self, function: Any, per_cent: int) -> None:
+        """Have multiprocessors make so much of what can be LDS into LDS for a kernel, or the next more that they can.
+
+        While it runs they take no kernel that asks for another split.
+        """
+        cuda, attributes = self._cuda, self._cuda.CUfunction_attribute
         with self._current():
             wanted = attributes.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
             (status,) = cuda.cuFuncSetAttribute(function, wanted, per_cent)

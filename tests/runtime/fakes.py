@@ -136,8 +136,11 @@ class FakeCuda(Recorder):
             devices=devices,
             contexts=[],
             launched=[],
+            groups=2,  # that a multiprocessor has room for
+            static_lds=0,
             CUdevice_attribute=types.SimpleNamespace(**attributes),
             CUfunction_attribute=types.SimpleNamespace(
+                CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES=1,
                 CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
                 CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT=9,
             ),
@@ -189,6 +192,13 @@ class FakeCuda(Recorder):
 
     def cuFuncSetAttribute(self, function: Any, attribute: int, value: int) -> tuple[Any, ...]:
         return self.answer("cuFuncSetAttribute", said=(function, attribute, value))
+
+    def cuFuncGetAttribute(self, attribute: int, function: Any) -> tuple[Any, ...]:
+        assert attribute == self.CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
+        return self.answer("cuFuncGetAttribute", self.static_lds)
+
+    def cuOccupancyMaxActiveBlocksPerMultiprocessor(self, function: Any, threads: int, lds: int) -> tuple[Any, ...]:
+        return self.answer("cuOccupancyMaxActiveBlocksPerMultiprocessor", self.groups, said=(function, threads, lds))
 
     def cuLaunchKernel(self, function: Any, *rest: Any) -> tuple[Any, ...]:
         *geometry, stream, params, extra = rest

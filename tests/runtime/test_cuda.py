@@ -75,6 +75,27 @@ def test_an_early_launch_says_so_and_threads_do_not_share_its_stream(cuda: FakeC
     driver.bind("function", dataclasses.replace(early, lds_per_cu=0), LAYOUT)  # the driver chooses
 
 
+@pytest.mark.parametrize(
+    ("groups", "static_lds", "per_cent"),
+    [(2, 37888, 34), (4, 9728, 19), (1, 4096, 3), (8, 28 << 10, 100), (3, 0, None)],  # of 228 KiB, the next whole one
+)
+def test_a_kernel_is_left_the_l1_that_its_resident_groups_do_not_need_as_lds(
+    cuda: FakeCuda, groups: int, static_lds: int, per_cent: int | None
+) -> None:
+    cuda.groups, cuda.static_lds = groups, static_lds
+    CudaDriver().bind("function", dataclasses.replace(GEOMETRY, lds_bytes=0), LAYOUT)
+    assert cuda.named("cuOccupancyMaxActiveBlocksPerMultiprocessor") == [("function", 128, 0)]
+    assert cuda.named("cuFuncSetAttribute") == ([("function", 9, per_cent)] if per_cent else [])
+    assert cuda.contexts == []
+
+
+@pytest.mark.parametrize("call", ["cuOccupancyMaxActiveBlocksPerMultiprocessor", "cuFuncGetAttribute"])
+def test_what_a_kernel_occupies_must_be_told(cuda: FakeCuda, call: str) -> None:
+    cuda.fail = {call: CUresult.CUDA_ERROR_INVALID_VALUE}
+    with pytest.raises(LaunchError, match="does not say what a kernel occupies: CUDA_ERROR_INVALID_VALUE"):
+        CudaDriver().bind("function", dataclasses.replace(GEOMETRY, lds_bytes=0), LAYOUT)
+
+
 def test_much_shared_memory_is_asked_for_and_a_refusal_names_the_limit(cuda: FakeCuda) -> None:
     driver = CudaDriver()
     driver.function("module", "k", 200 * 1024)
