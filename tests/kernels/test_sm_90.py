@@ -132,6 +132,7 @@ def test_an_early_second_gemm_has_its_weights_under_way_when_it_waits_and_reads_
     assert max(experts) < min(codes)
     assert max(codes + scales) < wait < min(act)
     assert len(act) == 3
+    assert max(act) < min(places(names, "DEPBAR"))  # they come while weights do
     assert not any("CONSTANT" in names[index] for index in act)
     assert len(again) == 1  # of a wave that has no unit
     assert wait < min(places(names, "PREEXIT"))

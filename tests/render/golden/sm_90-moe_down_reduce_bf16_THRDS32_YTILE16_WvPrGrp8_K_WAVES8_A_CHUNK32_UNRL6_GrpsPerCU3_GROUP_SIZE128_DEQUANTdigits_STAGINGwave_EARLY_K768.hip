@@ -738,8 +738,9 @@ GLOBAL void moe_down_reduce_bf16_THRDS32_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UNR
     let_successor_start();
     const OfWave row = {token_act + static_cast<u64>(slot) * act_stride, act_stride, K, staged[wave_id()]};
     const auto x = row.template fetch<UNRL>(at * UNRL);
-    wait_for_copies();
     x.land();
+    wait_for_copies();
+    wave_barrier();  // copies of all lanes
     Total part[TOTALS][Y_TILES] = {};
     multiply_trip(part, trip, x);
     const float weight = of_lane(lane_weight, slot);
