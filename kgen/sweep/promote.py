@@ -18,7 +18,7 @@ from kgen.build.folder import write_whole
 from kgen.dispatch import DispatchTable, parse_table, pick
 from kgen.dispatch.age import rendered_digest
 from kgen.dispatch.because import evidence_digest
-from kgen.dispatch.check import check
+from kgen.dispatch.check import Finding, check
 from kgen.errors import KgenError
 from kgen.spec.base import HALVES
 from kgen.spec.registry import spec_from_name
@@ -82,13 +82,13 @@ def promote(
     refused = list(drafts.refused)
     rows = list(drafts.rows)
     while True:
-        new, gone = _edited(table, text, rows, kind, device)
-        bad = _first_bad(new, table, len(rows), rows, refused)
+        edit = _edited(table, text, rows, kind, device)
+        bad = _first_bad(edit, rows, refused)
         if bad is None:
             break
         rows = [row for row in rows if row is not bad]
-    removed = [row.when for row in table.rows if row.number in gone]
-    new = _with_digests(new, table.arch, rows, kind).rstrip("\n") + "\n" if rows else text
+    removed = [row.when for row in table.rows if row.number in edit.gone]
+    new = _with_digests(edit.text, table.arch, rows, kind).rstrip("\n") + "\n" if rows else text
     each = [ratios[w.key][_kernel_for(row, w)] for row in rows for w in row.problems]
     return Promotion(path, text, new, tuple(rows), tuple(removed), tuple(refused), pooled(each) if each else None)
 
@@ -110,12 +110,18 @@ def outranking(table: DispatchTable, workloads: Sequence[Workload]) -> dict[str,
 # ---- text
 
 
-def _edited(
-    table: DispatchTable, text: str, rows: Sequence[Draft], kind: Kind, device: str
-) -> tuple[str, frozenset[int]]:
-    """The text with the rows put in and without the old rows that nothing reaches any more; those rows' numbers."""
+@dataclass(frozen=True)
+class _Edit:
+    """A table's text with new rows and without the old ones that nothing reaches any more, `gone`; what its check found, with each row's `when`."""
+
+    text: str
+    gone: frozenset[int] = frozenset()
+    findings: tuple[tuple[str, Finding], ...] = ()
+
+
+def _edited(table: DispatchTable, text: str, rows: Sequence[Draft], kind: Kind, device: str) -> _Edit:
     if not rows:
-        return text, frozenset()
+        return _Edit(text)
     head, blocks = _split(text)
     assert len(blocks) == len(table.rows), "one block per row"
     place = min(pick(table, w.shape, w.dtype).row.number for row in rows for w in row.problems) - 1
@@ -125,12 +131,16 @@ def _edited(
         kept = [block for number, block in enumerate(blocks, 1) if number not in gone]
         before = sum(1 for number in range(1, place + 1) if number not in gone)
         new = head + "".join([*kept[:before], *fresh, *kept[before:]])
-        dead = _unreached(new, table) - set(range(before + 1, before + len(fresh) + 1))
+        parsed = parse_table(new, table.where)
+        findings = check(parsed, digest_of=lambda spec: _PLACEHOLDER).findings
+        found = [(each.row, each) for each in findings if each.row]
+        ours = range(before + 1, before + len(fresh) + 1)
+        dead = {row for row, each in found if each.kind == "unreached" and row not in ours}
         numbers = [number for number in range(1, len(blocks) + 1) if number not in gone]
         order = [*numbers[:before], *([0] * len(fresh)), *numbers[before:]]
         old = {order[number - 1] for number in dead}
         if not old:
-            return new, gone
+            return _Edit(new, gone, tuple((parsed.rows[row - 1].when, each) for row, each in found))
         gone |= old
 
 
@@ -142,19 +152,11 @@ def _split(text: str) -> tuple[str, list[str]]:
     return text[: starts[0]], [block if block.endswith("\n\n") else block.rstrip("\n") + "\n\n" for block in blocks]
 
 
-def _unreached(text: str, table: DispatchTable) -> set[int]:
-    report = check(parse_table(text, table.where), digest_of=lambda spec: _PLACEHOLDER)
-    return {finding.row for finding in report.findings if finding.kind == "unreached" and finding.row}
-
-
-def _first_bad(text: str, table: DispatchTable, fresh: int, rows: Sequence[Draft], refused: list[str]) -> Draft | None:
+def _first_bad(edit: _Edit, rows: Sequence[Draft], refused: list[str]) -> Draft | None:
     """A new row that the table's check has an error against, noted as refused."""
-    if not rows:
-        return None
-    new = parse_table(text, table.where)
     by_when = {row.when: row for row in rows}
-    for finding in check(new, digest_of=lambda spec: _PLACEHOLDER).findings:
-        row = by_when.get(new.rows[finding.row - 1].when) if finding.row else None
+    for when, finding in edit.findings:
+        row = by_when.get(when)
         if row is not None and finding.severity == "error":
             refused.append(f"{row.use} when {row.when}: {finding.problem.found}")
             return row
