@@ -21,6 +21,7 @@ from kgen.spec.arch import arch_facts
 from kgen.spec.base import Launch
 
 _END = 0  # CU_LAUNCH_PARAM_END; HIP's is 3
+_MUCH_LDS = 64 << 10  # bytes of a multiprocessor; the driver's choice slowed down no kernel whose groups need less
 Answer = TypeVar("Answer")
 
 
@@ -123,9 +124,9 @@ class CudaDriver:
         return launch
 
     def _leave_l1(self, function: Any, threads: int) -> None:
-        """Have multiprocessors make no more LDS for a kernel than its resident groups need; weights stream through what is left, which is L1.
+        """Have multiprocessors make no more LDS for a kernel than its resident groups need, where that is much: weights stream through the rest, L1.
 
-        By itself the driver took more for some kernels, and they up to a tenth longer (docs/performance.md).
+        By itself the driver takes more for those kernels, and they up to a tenth longer; the others took as long either way (docs/performance.md).
         """
         cuda, attributes = self._cuda, self._cuda.CUfunction_attribute
         with self._current():
@@ -134,8 +135,8 @@ class CudaDriver:
                 status, each = cuda.cuFuncGetAttribute(attributes.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function)
         if status:
             raise LaunchError(f"{self.device} does not say what a kernel occupies: {_words(cuda, status)}")
-        if each:
-            needed = groups * (each + arch_facts(self.device.arch).lds_reserved_per_group)
+        needed = groups * (each + arch_facts(self.device.arch).lds_reserved_per_group)
+        if needed > _MUCH_LDS:
             self._split_lds(function, min(100, -(-100 * needed // self._lds_per_cu)))
 
     @property

@@ -77,9 +77,9 @@ def test_an_early_launch_says_so_and_threads_do_not_share_its_stream(cuda: FakeC
 
 @pytest.mark.parametrize(
     ("groups", "static_lds", "per_cent"),
-    [(2, 37888, 34), (4, 9728, 19), (1, 4096, 3), (8, 28 << 10, 100), (3, 0, None)],  # of 228 KiB, the next whole one
+    [(2, 37888, 34), (3, 20992, 29), (8, 28 << 10, 100), (4, 9728, None), (3, 20 << 10, None), (3, 0, None)],
 )
-def test_a_kernel_is_left_the_l1_that_its_resident_groups_do_not_need_as_lds(
+def test_a_kernel_that_needs_much_lds_is_left_the_l1_that_its_resident_groups_do_not_need(
     cuda: FakeCuda, groups: int, static_lds: int, per_cent: int | None
 ) -> None:
     cuda.groups, cuda.static_lds = groups, static_lds
