@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kgen.errors import Problem, SpecError
 from kgen.spec.arch import ARCHES, ArchFacts, arch_facts
-from kgen.spec.problem import GemmShape
+from kgen.spec.problem import GemmShape, Workspace
 
 Dtype = Literal["bf16", "fp16", "fp32"]
 HALVES: tuple[Dtype, ...] = ("bf16", "fp16")
@@ -111,6 +111,11 @@ class KernelSpec(BaseModel):
     arch: str = Param(doc="target the kernel is compiled for", among=tuple(ARCHES))
     dtype: Dtype = Param(doc="element type of activations, weights, bias and output", among=HALVES)
 
+    # Of every family, with the values that it allows.
+    if TYPE_CHECKING:
+        THRDS: int
+        WvPrGrp: int
+
     # ---- what each family states; docs are with the families
 
     @property
@@ -119,9 +124,28 @@ class KernelSpec(BaseModel):
         raise NotImplementedError
 
     @property
+    def threads(self) -> int:
+        """Work-items of a group."""
+        return self.THRDS * self.WvPrGrp
+
+    @property
     def block(self) -> tuple[int, int, int]:
         """Work-items of a group per dimension."""
-        raise NotImplementedError
+        return (self.threads, 1, 1)
+
+    @property
+    def persistent(self) -> bool:
+        """Whether groups walk over several tiles, so that staging the activations once pays."""
+        return False
+
+    @property
+    def shard(self) -> int | None:
+        """K elements of one work-group where several share the K of a tile, else None."""
+        return None
+
+    def workspace(self, shape: Any) -> Workspace | None:
+        """Scratch memory of a launch, None where it needs none."""
+        return None
 
     @property
     def grid_rule(self) -> str:

@@ -17,7 +17,7 @@ from typing import ClassVar
 from kgen.errors import Problem
 from kgen.spec.base import Arg, KernelSpec, Launch, Param, layout_args
 from kgen.spec.linear import LinearSpec
-from kgen.spec.problem import DequantizeShape, GemmShape, Workspace, ceil_div
+from kgen.spec.problem import DequantizeShape, GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES
 
 CHUNK = 32  # codes of a lane's load: 16 bytes
@@ -62,11 +62,6 @@ class DequantizeW4A16Spec(KernelSpec):
     # ---- derived
 
     @property
-    def threads(self) -> int:
-        """Work-items of a group."""
-        return self.THRDS * self.WvPrGrp
-
-    @property
     def packed(self) -> bool:
         """Whether weights are scaled two at a time in the element type: where it has packed arithmetic."""
         return self.dtype == "fp16" or self.facts.vendor == "nvidia"
@@ -87,16 +82,6 @@ class DequantizeW4A16Spec(KernelSpec):
         return self.quads
 
     @property
-    def persistent(self) -> bool:
-        """Whether groups walk over several tiles."""
-        return False
-
-    @property
-    def shard(self) -> int | None:
-        """None: no work-groups share an output."""
-        return None
-
-    @property
     def static_lds(self) -> int:
         """LDS bytes that the kernel declares."""
         return 0
@@ -113,10 +98,6 @@ class DequantizeW4A16Spec(KernelSpec):
         """A wave makes one trip: there is no loop."""
         return 1
 
-    def workspace(self, shape: GemmShape) -> Workspace | None:
-        """None: nothing but the output is written."""
-        return None
-
     # ---- rules
 
     lanes_are_a_wave = LinearSpec.lanes_are_a_wave
@@ -128,11 +109,6 @@ class DequantizeW4A16Spec(KernelSpec):
     def args(self) -> tuple[Arg, ...]:
         """Kernel arguments in launch order; strides in elements of each array (codes and zeros: words)."""
         return _ARGS
-
-    @property
-    def block(self) -> tuple[int, int, int]:
-        """Work-items of a group per dimension."""
-        return (self.threads, 1, 1)
 
     @property
     def grid_rule(self) -> str:

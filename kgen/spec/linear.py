@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, KernelSpec, Launch, layout_args, rule
-from kgen.spec.problem import GemmShape, Workspace, ceil_div
+from kgen.spec.problem import GemmShape, ceil_div
 
 PIECE = 8  # elements of 16 bits in one 16-byte load; K and the row strides must be multiples of it
 _ARGS = layout_args(
@@ -35,8 +35,6 @@ class LinearSpec(KernelSpec):
 
     if TYPE_CHECKING:
         N: int
-        THRDS: int
-        WvPrGrp: int
 
     @classmethod
     def row_counts(cls) -> range:
@@ -92,11 +90,6 @@ class LinearSpec(KernelSpec):
         """K elements of one trip of all waves that share the K of their rows, None where each wave takes all of it."""
         return None
 
-    @property
-    def shard(self) -> int | None:
-        """K elements of one work-group where several share the K of a tile, else None."""
-        return None
-
     def shards(self, shape: GemmShape) -> int:
         """Work-groups that share the K of one tile."""
         return 1 if self.shard is None else ceil_div(shape.K, self.shard)
@@ -109,10 +102,6 @@ class LinearSpec(KernelSpec):
         """Trips of the main loop that one wave makes for a tile."""
         return ceil_div(ceil_div(shape.K, self.shards(shape)), self.step)
 
-    def workspace(self, shape: GemmShape) -> Workspace | None:
-        """Scratch memory of a launch, None where it needs none."""
-        return None
-
     @property
     def rows_tried(self) -> tuple[int, ...]:
         """Numbers of activation rows that a check should bring."""
@@ -122,16 +111,6 @@ class LinearSpec(KernelSpec):
     def lane_rows(self) -> int:
         """Weight rows (and activation rows) side by side in a wave: 4 where the 4x4x4 matrix instruction multiplies, else 1."""
         return 4 if self.facts.mfma_4x4x4 else 1
-
-    @property
-    def threads(self) -> int:
-        """Work-items of a group."""
-        return self.THRDS * self.WvPrGrp
-
-    @property
-    def persistent(self) -> bool:
-        """Whether groups walk over several tiles, so that staging the activations once pays."""
-        return False
 
     @property
     def groups_per_cu(self) -> int:
@@ -167,11 +146,6 @@ class LinearSpec(KernelSpec):
     def args(self) -> tuple[Arg, ...]:
         """Kernel arguments in launch order; strides in elements, bias null for none, bias_stride 0 for a bias of [M]."""
         return _ARGS
-
-    @property
-    def block(self) -> tuple[int, int, int]:
-        """Work-items of a group per dimension."""
-        return (self.threads, 1, 1)
 
     @property
     def grid_rule(self) -> str:

@@ -13,7 +13,7 @@ from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import LAYER_LDS, Launch, rule
 from kgen.spec.linear import LinearSpec
-from kgen.spec.problem import MoeShape, Workspace, ceil_div
+from kgen.spec.problem import MoeShape, ceil_div
 from kgen.spec.w4 import W4Spec
 
 Staging = Literal["lds", "wave"]
@@ -53,19 +53,9 @@ class MoeSpec(W4Spec):
         return False
 
     @property
-    def threads(self) -> int:
-        """Work-items of a group."""
-        return self.THRDS * self.WvPrGrp
-
-    @property
     def rows_per_wave(self) -> int:
         """Output features that one wave works on."""
         return self.YTILE // 2 if self.paired else self.YTILE
-
-    @property
-    def persistent(self) -> bool:
-        """Whether groups walk over several tiles."""
-        return False
 
     def tiles(self, shape: MoeShape) -> int:
         """Tiles of the output, of `rows_per_group` features each, of every block or token."""
@@ -82,15 +72,6 @@ class MoeSpec(W4Spec):
     def staged_bytes(self, K: int) -> int:
         """LDS of N rows of activations."""
         return self.trips(K) * self.UNRL * self.slab_bytes
-
-    @property
-    def shard(self) -> int | None:
-        """None: no work-groups share an output."""
-        return None
-
-    def workspace(self, shape: MoeShape) -> Workspace | None:
-        """None: nothing but the output is written."""
-        return None
 
     def additions_of_trip(self, trips: int) -> int:
         """The most fp32 additions that a product passes through in `trips` trips of one wave, and over its lanes."""
@@ -122,11 +103,6 @@ class MoeSpec(W4Spec):
         return Problem(("K", "N", "WvPrGrp"), what, f"at most {arch.static_lds} on {arch.name}", "lower WvPrGrp or N")
 
     # ---- launch
-
-    @property
-    def block(self) -> tuple[int, int, int]:
-        """Work-items of a group per dimension."""
-        return (self.threads, 1, 1)
 
     @property
     def static_lds(self) -> int:

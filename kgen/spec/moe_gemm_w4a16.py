@@ -24,7 +24,7 @@ from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Launch, Param, layout_args, rule
 from kgen.spec.linear import LinearSpec
-from kgen.spec.problem import MoeGemmShape, MoeShape, Workspace, ceil_div
+from kgen.spec.problem import MoeGemmShape, MoeShape, ceil_div
 from kgen.spec.tile import TILE, additions_over
 from kgen.spec.w4 import GROUP_SIZES
 from kgen.spec.w4_tile import Subtract, W4TileSpec
@@ -116,28 +116,14 @@ class MoeGemmW4A16Spec(W4TileSpec):
         return self.BLOCK_M // 2 if self.paired else self.BLOCK_M
 
     @property
-    def persistent(self) -> bool:
-        """Whether groups walk over several tiles."""
-        return False
-
-    @property
     def groups_per_cu(self) -> int:
         """One work-group for each tile, however many a CU holds."""
         return 1
 
     @property
-    def shard(self) -> int | None:
-        """None: no work-groups share an output."""
-        return None
-
-    @property
     def band(self) -> int:
         """Blocks that go together over M."""
         return BAND
-
-    def workspace(self, shape: MoeShape) -> Workspace | None:
-        """None: nothing but the output is written."""
-        return None
 
     def tiles(self, shape: MoeShape) -> int:
         """Work-groups of a launch."""
@@ -175,11 +161,6 @@ class MoeGemmW4A16Spec(W4TileSpec):
         store nothing. See docs/moe.md.
         """
         return _ARGS
-
-    @property
-    def block(self) -> tuple[int, int, int]:
-        """Work-items of a group per dimension."""
-        return (self.threads, 1, 1)
 
     @property
     def grid_rule(self) -> str:

@@ -47,9 +47,7 @@ class W4TileSpec(KernelSpec):
         BLOCK_N: int
         BLOCK_M: int
         BLOCK_K: int
-        WvPrGrp: int
         WAVES_N: int
-        THRDS: int
         ScaleBlockK: int
         HAS_ZP: bool
         SUBTRACT: Subtract
@@ -64,11 +62,6 @@ class W4TileSpec(KernelSpec):
     def GROUP_SIZE(self) -> int:
         """K elements that share a scale, as problems and tables call it."""
         return self.ScaleBlockK
-
-    @property
-    def threads(self) -> int:
-        """Work-items of a group."""
-        return self.THRDS * self.WvPrGrp
 
     @property
     def waves_m(self) -> int:

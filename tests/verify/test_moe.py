@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-
 import numpy as np
 import pytest
 
-from kgen.render import render
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
 from kgen.verify.accuracy import judge, rounded_operand
 from kgen.verify.data import Extra
-from kgen.verify.devices import EmulatedDevice
 from kgen.verify.elements import from_bits, to_bits
 from kgen.verify.moe import moe_cases, moe_operands, top_k_of
-from kgen.verify.run import check_kernel
-from tests.kernels.built import compiler
 
 _BASE = dict(arch="gfx1151", dtype="bf16", THRDS=32, YTILE=2, UNRL=1, DEQUANT="actsum")
 LISTED = MoeWvSplitKInt4Spec.checked(_BASE | dict(N=2, SILU=True))
 KEPT = MoeWvSplitKInt4Spec.checked(_BASE | dict(N=2, GRID="persistent"))
 RANKED = MoeWvSplitKInt4Spec.checked(_BASE | dict(SILU=True, RANK=True))
 DOWN = MoeDownReduceSpec.checked(_BASE | dict(WvPrGrp=4, K_WAVES=2, FUSE_SILU=True))
-
-
-@pytest.fixture(scope="module")
-def failures(tmp_path_factory):
-    """failures(spec, old, new) -> what a quick check has against the kernel whose source has `new` for `old`: case words -> why."""
-    folder, tools = tmp_path_factory.mktemp("broken"), compiler()
-
-    def check(spec, old="", new=""):
-        text = render(spec).text
-        assert old in text, f"the template has changed: no {old!r} in it"
-        source, out = folder / "kernel.hip", folder / "kernel.hsaco"
-        source.write_text(text.replace(old, new) if old else text)
-        command = tools.compile_command(spec.arch, source, out)
-        subprocess.run(command, env=os.environ | dict(tools.env), check=True, capture_output=True)
-        results = check_kernel(spec, out.read_bytes(), EmulatedDevice(spec.arch))
-        return {result.words.split(":")[0]: result.why for result in results if not result.ok}
-
-    return check
 
 
 @pytest.mark.hipcc

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-
 import numpy as np
 import pytest
 
-from kgen.render import render
 from kgen.spec.moe_gemm_w4a16 import MoeGemmW4A16Spec
-from kgen.verify.devices import EmulatedDevice
 from kgen.verify.moe_gemm import gemm_cases, gemm_operands
-from kgen.verify.run import check_kernel
-from tests.kernels.built import compiler
 
 _BASE = dict(arch="gfx1151", dtype="bf16", BLOCK_N=16, BLOCK_M=64, THRDS=32, WvPrGrp=2, ScaleBlockK=32, HAS_ZP=True)
 UP = MoeGemmW4A16Spec.checked(_BASE | dict(SILU=True, BLOCK_K=64, PreDequantToLDS=True, DoubleBuffer=True))
 DOWN = MoeGemmW4A16Spec.checked(_BASE | dict(BLOCK_M=32, TruncateBf16Round=True, DoubleBuffer=True))
-
-
-@pytest.fixture(scope="module")
-def failures(tmp_path_factory):
-    """failures(spec, old, new) -> what a quick check has against the kernel whose source has `new` for `old`: case words -> why."""
-    folder, tools = tmp_path_factory.mktemp("broken"), compiler()
-
-    def check(spec, old="", new=""):
-        text = render(spec).text
-        assert old in text, f"the template has changed: no {old!r} in it"
-        source, out = folder / "kernel.hip", folder / "kernel.hsaco"
-        source.write_text(text.replace(old, new) if old else text)
-        command = tools.compile_command(spec.arch, source, out)
-        subprocess.run(command, env=os.environ | dict(tools.env), check=True, capture_output=True)
-        results = check_kernel(spec, out.read_bytes(), EmulatedDevice(spec.arch))
-        return {result.words.split(":")[0]: result.why for result in results if not result.ok}
-
-    return check
 
 
 @pytest.mark.hipcc
