@@ -6,7 +6,7 @@ Rows are judged by evaluating the table over shapes on both sides of every bound
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 from kgen.dispatch.age import current_digest, rendered_digest, same_digest
 from kgen.dispatch.because import Measured, Model
+from kgen.dispatch.compiled import First, first_true
 from kgen.dispatch.evaluate import possible
-from kgen.dispatch.grid import boundary_shapes, model_grid
+from kgen.dispatch.grid import Block, boundary_blocks, layer_blocks
 from kgen.dispatch.match import _fitting, family_cu, shape_values
 from kgen.dispatch.table import DispatchTable, Row, families_of, load_table
 from kgen.errors import Problem
@@ -112,14 +113,9 @@ class _Seen:
     """What evaluating the grid brought together."""
 
     answered: Counter[int] = field(default_factory=Counter)  # row -> shapes
-    taken: dict[int, Counter[int]] = field(
-        default_factory=dict
-    )  # row -> rows before it that took a shape where it holds
     unfit: dict[int, list[tuple[GemmShape, str, Problem]]] = field(default_factory=dict)
     orphans: list[tuple[GemmShape, str]] = field(default_factory=list)
     shapes: int = 0
-    # (N, dtype, traits) -> rows that can hold for them
-    candidates: dict[tuple[int, str, tuple[Any, ...]], list[Row]] = field(default_factory=dict)
 
 
 def check(
@@ -137,21 +133,25 @@ def check(
     in_set      names of the kernels of the default spec set; None: do not ask
     digest_of   digest of a spec's source as it is now; None: render it
     """
-    layer_shapes = list(model_grid(table, _shipped_layers() if layers is None else layers))
-    seen, kinds = _Seen(), Counter[str]()
-    for index, (shape, dtype) in enumerate(chain(layer_shapes, boundary_shapes(table))):
-        row = _try_shape(table, shape, dtype, seen)
-        if row is not None and index < len(layer_shapes):
-            kinds["torch" if row.torch else row.because.kind] += 1
+    layer_problems = list(layer_blocks(table, _shipped_layers() if layers is None else layers))
+    asked, seen, kinds = _Asked(table), _Seen(), Counter[str]()
+    for block in layer_problems:
+        _try_block(asked, block, seen)
+    for number, count in seen.answered.items():
+        row = table.rows[number - 1]
+        kinds["torch" if row.torch else row.because.kind] += count
+    tried = seen.shapes
+    for block in boundary_blocks(table):
+        _try_block(asked, block, seen)
     findings = [
-        *_coverage(table, seen),
+        *_coverage(asked, seen, layer_problems),
         *_existence(table, built, in_set),
         *_ages(table, digest_of or rendered_digest),
     ]
     findings.sort(key=lambda finding: finding.row or 0)
     counts = dict(sorted(seen.answered.items()))
     place = (table.arch, table.family, table.where)
-    return Report(*place, tuple(findings), seen.shapes, len(layer_shapes), counts, dict(kinds))
+    return Report(*place, tuple(findings), seen.shapes, tried, counts, dict(sorted(kinds.items())))
 
 
 def check_tables(
@@ -176,49 +176,82 @@ def _shipped_layers() -> list[tuple[int, int]]:
     return [(shape.M, shape.K) for shape in all_shapes()]
 
 
-def _try_shape(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) -> Row | None:
-    """Evaluate the rows for a shape, note what happens, and answer the row that wins."""
-    env = table.scope.environment(shape, dtype, family_cu(table))
-    seen.shapes += 1
-    winner: Row | None = None
-    for row in _rows_that_can_hold(table, shape, dtype, seen):
-        if winner is not None and row.number in seen.answered:
-            continue  # reached before: who takes its shapes is of no interest
-        if not row.holds(env):
+class _Asked:
+    """A table that is asked for block after block. Of a long one only some rows can hold for an N, and for a type and traits."""
+
+    def __init__(self, table: DispatchTable):
+        self.table = table
+        self._numbers: dict[tuple[Any, ...], frozenset[int]] = {}
+        self._first: dict[tuple[Any, ...], tuple[list[Row], First]] = {}
+
+    def rows(self, block: Block) -> list[Row]:
+        """The rows that may hold for a problem of the block; the others cannot."""
+        of_n, of_traits = self._possible(block.N, None, None), self._possible(None, block.dtype, block.traits)
+        return [row for row in self.table.rows if row.number in of_n and row.number in of_traits]
+
+    def first(self, block: Block) -> tuple[list[Row], First]:
+        """Rows, and which of them takes a problem of the block, by its index; their number for none."""
+        key = (block.N, block.dtype, block.traits)
+        if key not in self._first:
+            rows = self.rows(block)
+            self._first[key] = rows, self.compiled(block, rows)
+        return self._first[key]
+
+    def compiled(self, block: Block, rows: Sequence[Row]) -> First:
+        """The same for any rows."""
+        values = self.table.scope.values(block.N, block.dtype, block.traits, family_cu(self.table))
+        return first_true([row.condition for row in rows], self.table.scope.trees, values)
+
+    def _possible(self, *known: Any) -> frozenset[int]:
+        """Numbers of the rows that can hold where this is known: N, type, traits."""
+        if known not in self._numbers:
+            domain = self.table.scope.domain(*known)
+            rows = (row for row in self.table.rows if possible(row.condition, domain) != {False})
+            self._numbers[known] = frozenset(row.number for row in rows)
+        return self._numbers[known]
+
+
+def _try_block(asked: _Asked, block: Block, seen: _Seen) -> None:
+    """Evaluate the rows for a block's problems, and note what happens."""
+    rows, first = asked.first(block)
+    for M, K in block.sizes:
+        index = first(M, K)
+        if index == len(rows):
+            seen.orphans.append((block.shape(M, K), block.dtype))
             continue
-        if winner is not None:
-            seen.taken.setdefault(row.number, Counter())[winner.number] += 1
-            continue
-        winner = row
+        row = rows[index]
+        seen.answered[row.number] += 1
         if row.kernels:
-            name, _, problem = _fitting(table, row, shape, dtype)
+            shape = block.shape(M, K)
+            name, _, problem = _fitting(asked.table, row, shape, block.dtype)
             if problem is not None:
                 seen.unfit.setdefault(row.number, []).append((shape, name, problem))
-    if winner is None:
-        seen.orphans.append((shape, dtype))
-    else:
-        seen.answered[winner.number] += 1
-    return winner
+    seen.shapes += len(block.sizes)
 
 
-def _rows_that_can_hold(table: DispatchTable, shape: GemmShape, dtype: str, seen: _Seen) -> list[Row]:
-    """The rows that hold for some problem of this N, type and traits: a few of a long table."""
-    key = (shape.N, dtype, tuple(shape.traits.values()))
-    if key not in seen.candidates:
-        domain = table.scope.domain(*key)
-        seen.candidates[key] = [row for row in table.rows if possible(row.condition, domain) != {False}]
-    return seen.candidates[key]
+def _takers(asked: _Asked, blocks: Iterable[Block], numbers: Container[int]) -> dict[int, set[int]]:
+    """Of rows that are never reached: the rows before each that take the problems for which it holds."""
+    out: dict[int, set[int]] = {}
+    for block in blocks:
+        rows, first = asked.first(block)
+        for row in rows:
+            if row.number in numbers:
+                holds = asked.compiled(block, [row])
+                takers = {rows[first(M, K)].number for M, K in block.sizes if holds(M, K) == 0}
+                out.setdefault(row.number, set()).update(takers)
+    return out
 
 
 def _words(shape: GemmShape) -> str:
     return " ".join(f"{name} {value}" for name, value in shape_values(shape).items())
 
 
-def _coverage(table: DispatchTable, seen: _Seen) -> Iterable[Finding]:
-    for row in table.rows:
-        if row.number in seen.answered:
-            continue
-        takers = sorted(seen.taken.get(row.number, ()))
+def _coverage(asked: _Asked, seen: _Seen, layer_problems: Iterable[Block]) -> Iterable[Finding]:
+    dead = [row for row in asked.table.rows if row.number not in seen.answered]
+    blocks = chain(layer_problems, boundary_blocks(asked.table)) if dead else ()
+    taken = _takers(asked, blocks, {row.number for row in dead})
+    for row in dead:
+        takers = sorted(taken.get(row.number, ()))
         if takers:
             found = f"never reached: rows {', '.join(map(str, takers))} take every shape where it holds"
         else:

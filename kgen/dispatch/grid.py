@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, pairwise, product
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 
 from kgen.dispatch.evaluate import closure
 from kgen.dispatch.match import family_cu
@@ -22,7 +23,26 @@ _FEW = 16  # numbers of activation rows that are all tried
 _PERIODS = (0, 1, 2, 4, 8)  # multiples of a modulus at which its residues are tried
 
 
-def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
+@dataclass(frozen=True)
+class Block:
+    """Problems of a family that differ in M and K only.
+
+    traits  values of the family's traits, in its order
+    sizes   pairs of M and K
+    """
+
+    family: str
+    N: int
+    dtype: str
+    traits: Traits
+    sizes: Sequence[tuple[int, int]]
+
+    def shape(self, M: int, K: int) -> GemmShape:
+        """One of them."""
+        return tabled(self.family).shape(M, self.N, K, *self.traits)
+
+
+def boundary_blocks(table: DispatchTable) -> Iterator[Block]:
     """Combinations of sizes at, just below and just above what the conditions compare with; both dtypes if any condition asks.
 
     All of them for K in whole pieces; the rest of K, which no kernel takes, with few M and N.
@@ -31,28 +51,28 @@ def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
     whole = [k for k in K if k % _PIECE == 0]
     ragged = [k for k in K if k % _PIECE]
     few_n, few_m = sorted({N[0], N[1], N[-1]}), sorted({M[0], M[len(M) // 2], M[-1]})
-    dtypes = _dtypes(table)
-    traits = trait_values(table.family)
-    for m, n, k in chain(product(M, N, whole), product(few_m, few_n, ragged)):
-        for dtype, values in product(dtypes, traits):
-            yield _shape(table, m, n, k, values), dtype
+    most, few = list(product(M, whole)), list(product(few_m, ragged))
+    for n, dtype, traits in product(N, _dtypes(table), trait_values(table.family)):
+        yield Block(table.family, n, dtype, traits, [*most, *few] if n in few_n else most)
 
 
-def model_grid(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Iterator[tuple[GemmShape, str]]:
+def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
+    """The problems of these blocks, one by one."""
+    for block in boundary_blocks(table):
+        yield from ((block.shape(M, K), block.dtype) for M, K in block.sizes)
+
+
+def layer_blocks(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Iterator[Block]:
     """Layers (M, K) of real models with every N that kernels exist for, and one more."""
-    for (M, K), N, dtype, values in product(
-        dict.fromkeys(layers),
-        [*_rows(table), *(() if tabled(table.family).any_rows else (rows_range(table.family).stop,))],
-        _dtypes(table),
-        trait_values(table.family),
-    ):
-        yield _shape(table, M, N, K, values), dtype
+    sizes = list(dict.fromkeys(layers))
+    rows = [*_rows(table), *(() if tabled(table.family).any_rows else (rows_range(table.family).stop,))]
+    for n, dtype, traits in product(rows, _dtypes(table), trait_values(table.family)):
+        yield Block(table.family, n, dtype, traits, sizes)
 
 
-def _shape(table: DispatchTable, M: int, N: int, K: int, traits: Traits | None = None) -> GemmShape:
-    """A problem of the table's family; without traits, with the first ones that exist."""
-    values = trait_values(table.family)[0] if traits is None else traits
-    return tabled(table.family).shape(M, N, K, *values)
+def _shape(table: DispatchTable, M: int, N: int, K: int) -> GemmShape:
+    """A problem of the table's family, with the first traits that exist."""
+    return tabled(table.family).shape(M, N, K, *trait_values(table.family)[0])
 
 
 def _rows(table: DispatchTable) -> list[int]:

@@ -127,6 +127,11 @@ class Scope:
             env[name] = formula(env)
         return env
 
+    def values(self, N: int, dtype: str, traits: Traits, cu: int) -> dict[str, Any]:
+        """The value of every name but M, K and the quantities; traits in the family's order."""
+        named = zip(tabled(self.family).traits, traits, strict=True)
+        return {**self.facts, "N": N, "dtype": dtype, "cu": cu, **dict(named)}
+
     def domain(self, N: int | None = None, dtype: str | None = None, traits: Traits | None = None) -> Domain:
         """What each name can be, for every problem or for those of one N, dtype or set of traits (values in the family's order)."""
         return _domain(self.family, self.arch, N, dtype, traits)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kgen.dispatch.because import KINDS, Because
-from kgen.dispatch.evaluate import check_condition, closure, possible
+from kgen.dispatch.evaluate import Value, check_condition, closure, possible
 from kgen.dispatch.predicate import Node, PredicateError, names_in, parse
 from kgen.dispatch.quantities import QUANTITIES, Scope, scope, trait_values
 from kgen.errors import Problem, SpecError, TableError
@@ -148,7 +149,7 @@ def load_table(family: str, arch: str, path: Path | None = None) -> DispatchTabl
         raise TableError(f"{where}: no dispatch table", [problem]) from None
     except (UnicodeDecodeError, OSError) as error:
         raise TableError(f"{where} cannot be read", [Problem(("table",), str(error))]) from None
-    table = parse_table(text, where, json_text=path.suffix == ".json")
+    table = _parse_once(text, where, path.suffix == ".json")
     wrong = [
         Problem((key,), repr(found), f"{wanted!r}, which the file is the table of", "correct the file, or move it")
         for key, found, wanted in (("arch", table.arch, arch), ("family", table.family, family))
@@ -172,6 +173,12 @@ def parse_table(text: str, where: str = "table", *, json_text: bool = False) -> 
     if not isinstance(data, dict):
         raise TableError(f"{where}: not a table", [Problem(("table",), type(data).__name__, "an object")])
     return table_from(data, where)
+
+
+@lru_cache(maxsize=32)
+def _parse_once(text: str, where: str, json_text: bool) -> DispatchTable:
+    """For a build, which reads the tables of a target for their kernels and again to compile them."""
+    return parse_table(text, where, json_text=json_text)
 
 
 def table_from(data: Mapping[str, Any], where: str = "table") -> DispatchTable:
@@ -314,20 +321,11 @@ class _RowReader:
         out: dict[Key, str] = {}
         always: set[Key] = set()
         reachable = False
-        dtypes = tabled(self.family).dtypes()
-        told_apart = self._told_apart(condition, names)
-        truths: dict[Key, Any] = {}
-        for dtype, N, traits in product(dtypes, key_rows(self.family), trait_values(self.family)):
-            key: Key = (dtype, N, *traits)
-            same = tuple(value for value, asked in zip(key, told_apart, strict=True) if asked)
-            truth = truths.get(same)
-            if truth is None:
-                domain = self.scope.domain(None if kind.any_rows else N, dtype, traits)
-                truth = truths[same] = frozenset((True,)) if condition is None else possible(condition, domain)
-            reachable = reachable or True in truth  # type: ignore[operator]
-            if truth == {True} and condition is not None:
+        for key, certain in _keys(self.family, self.scope, condition):
+            reachable = True
+            if certain and condition is not None:
                 always.add(key)
-            if True in truth and key not in self.answered:  # type: ignore[operator]
+            if key not in self.answered:
                 out[key] = fill(use, dict(zip(names, key, strict=True)))
         self.answered |= always
         if use == TORCH:
@@ -350,13 +348,6 @@ class _RowReader:
             allowed = ", ".join((*known, TORCH))
             self.complain("use", repr(use), allowed, f"the families of {self.family}; their own tables name kernels")
 
-    def _told_apart(self, condition: Node | None, names: tuple[str, ...]) -> list[bool]:
-        """Which of the names the condition's truth can depend on: what does not matter is looked at once."""
-        used = set() if condition is None else {name.id for name in names_in(condition)}
-        for name in reversed(list(self.scope.trees)):  # a quantity may use those declared before it
-            used |= {inner.id for inner in names_in(self.scope.trees[name])} if name in used else set()
-        return [name in used for name in names]
-
     def add_specs(self, kernels: Mapping[Key, str]) -> None:
         said: set[tuple[str, ...]] = set()
         for name in dict.fromkeys(kernels.values()):
@@ -375,3 +366,39 @@ class _RowReader:
                         words = ", ".join(problem.fields)
                         found = problem.found if words in ("use", "name") else f"{words} of {name}: {problem.found}"
                         self.complain("use", found, problem.allowed, problem.next)
+
+
+def _keys(family: str, names: Scope, condition: Node | None) -> Iterator[tuple[Key, bool]]:
+    """The keys for which a condition can hold, in their order, and whether it holds for every M and K; all of them for no condition.
+
+    Most are ruled out by the N alone, or by the type and the traits alone, and what the condition does not name is looked at once.
+    """
+    kind = tabled(family)
+    if condition is None:
+        for dtype, N, traits in product(kind.dtypes(), key_rows(family), trait_values(family)):
+            yield (dtype, N, *traits), True
+        return
+
+    def truth(*known: Any) -> Value:
+        return possible(condition, names.domain(*known))
+
+    known_n = {N: None if kind.any_rows else N for N in key_rows(family)}
+    of_n = [N for N in known_n if truth(known_n[N], None, None) != {False}]
+    told_apart = _told_apart(condition, names, ("dtype", "N", *kind.traits))
+    truths: dict[tuple[Any, ...], Value] = {}
+    for dtype in kind.dtypes():
+        of_traits = [traits for traits in trait_values(family) if truth(None, dtype, traits) != {False}]
+        for N, traits in product(of_n, of_traits):
+            same = tuple(value for value, asked in zip((dtype, N, *traits), told_apart, strict=True) if asked)
+            if same not in truths:
+                truths[same] = truth(known_n[N], dtype, traits)
+            if truths[same] != {False}:
+                yield (dtype, N, *traits), truths[same] == {True}
+
+
+def _told_apart(condition: Node, names: Scope, keys: tuple[str, ...]) -> list[bool]:
+    """Which of the keys' parts a condition's truth can depend on."""
+    used = {name.id for name in names_in(condition)}
+    for name in reversed(list(names.trees)):  # a quantity may use those declared before it
+        used |= {inner.id for inner in names_in(names.trees[name])} if name in used else set()
+    return [key in used for key in keys]

@@ -202,15 +202,20 @@ class KernelSpec(BaseModel):
 
     def trait_problem(self, shape: GemmShape) -> Problem | None:
         """Why this kernel is none for the problem's traits, or None."""
+        given = shape.traits
         for name in self.traits:
-            found = shape.traits.get(name)
-            if found != getattr(self, name):
+            found = given.get(name)
+            if not self.serves(name, found):
                 return Problem(
                     (name,),
                     "not given" if found is None else str(found),
                     f"{getattr(self, name)}, fixed in {self.name}",
                 )
         return None
+
+    def serves(self, trait: str, value: int | bool | None) -> bool:
+        """Whether the kernel is one for problems with this value of a trait: where it is compiled for it."""
+        return value == getattr(self, trait)
 
     @property
     def facts(self) -> ArchFacts:

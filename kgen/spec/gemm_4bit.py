@@ -444,14 +444,16 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     def fits(self, shape: GemmShape) -> Problem | None:
         """Why this kernel cannot do this shape, or None."""
-        if shape.N not in self.row_counts():
-            return Problem(("N",), str(shape.N), f"1 to {ROWS[-1]}")
         if self.ABSMAX and isinstance(shape, Code4Shape) and shape.GROUP_SIZE != self.GROUP_SIZE:
             found = f"blocks of {shape.GROUP_SIZE}"
             return Problem(("GROUP_SIZE",), found, f"{self.GROUP_SIZE}, with ABSMAX", "a kernel without ABSMAX")
         if shape.M * shape.K // self.GROUP_SIZE >= 1 << 30:
             return Problem(("M", "K"), f"{shape.M} x {shape.K}", f"fewer than 2^30 groups of {self.GROUP_SIZE}")
-        return super().fits(replace(shape, N=self.N))
+        return super().fits(shape)
+
+    def rows_problem(self, shape: GemmShape) -> Problem | None:
+        """Any number in passes of N, up to the most."""
+        return None if shape.N in self.row_counts() else Problem(("N",), str(shape.N), f"1 to {ROWS[-1]}")
 
     def trait_problem(self, shape: GemmShape) -> Problem | None:
         """A kernel multiplies absmax as often as its GROUP_SIZE asks; longer blocks are several groups.
@@ -464,7 +466,10 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
             return Problem(
                 ("GROUP_SIZE",), str(shape.GROUP_SIZE), f"a multiple of {self.GROUP_SIZE}, fixed in {self.name}"
             )
-        return super().trait_problem(replace(shape, GROUP_SIZE=self.GROUP_SIZE))
+        return super().trait_problem(shape)
+
+    def serves(self, trait: str, value: int | bool | None) -> bool:
+        return trait == "GROUP_SIZE" or super().serves(trait, value)
 
     def additions(self, shape: GemmShape) -> int:
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)

@@ -175,9 +175,7 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
         return Launch((self.blocks(shape) * self.K_SPLIT, 1, 1), self.block, self.dynamic_lds(shape))
 
     def fits(self, shape: GemmShape) -> Problem | None:
-        if not 1 <= shape.N <= MAX_ROWS:
-            return Problem(("N",), str(shape.N), f"1 to {MAX_ROWS}")
-        if problem := super().fits(type(shape)(shape.M, self.BLOCK_N, shape.K, *shape.traits.values())):
+        if problem := super().fits(shape):
             return problem
         if self.blocks(shape) * self.K_SPLIT >= 1 << 31:
             return Problem(
@@ -187,6 +185,9 @@ class GemmW4A16Spec(W4TileSpec, LinearSpec):
         if need is None:
             return None
         return need.beyond_slot(("M", "N", "K_SPLIT"), "K_SPLIT = 1: an output this large has blocks enough")
+
+    def rows_problem(self, shape: GemmShape) -> Problem | None:
+        return None if 1 <= shape.N <= MAX_ROWS else Problem(("N",), str(shape.N), f"1 to {MAX_ROWS}")
 
     def additions(self, shape: GemmShape) -> int:
         return additions_over(self.facts, shape.K) + self.K_SPLIT + 1

@@ -179,9 +179,7 @@ class LinearSpec(KernelSpec):
 
     def fits(self, shape: GemmShape) -> Problem | None:
         """Why this kernel cannot do this shape, or None. The one place that decides: table, op, sweep and tests all ask here."""
-        if shape.N != self.N:
-            return Problem(("N",), str(shape.N), f"{self.N}, fixed in {self.name}")
-        if wrong := self.trait_problem(shape):
+        if wrong := self.rows_problem(shape) or self.trait_problem(shape):
             return wrong
         if shape.K % self.piece or shape.K < self.piece:
             return Problem(
@@ -200,6 +198,10 @@ class LinearSpec(KernelSpec):
                 ("N", "K"), found, f"at most {self.facts.lds_per_group} on {self.arch}", "a kernel that stages less"
             )
         return None
+
+    def rows_problem(self, shape: GemmShape) -> Problem | None:
+        """Why this kernel is none for the problem's number of activation rows, or None."""
+        return None if shape.N == self.N else Problem(("N",), str(shape.N), f"{self.N}, fixed in {self.name}")
 
     # ---- what the machine code should show
 

@@ -198,14 +198,14 @@ class WvSplitKrcSpec(LinearSpec):
         return Launch((groups, 1, 1), self.block, 0)
 
     def fits(self, shape: GemmShape) -> Problem | None:
-        if not 1 <= shape.N <= self.N:
-            return Problem(("N",), str(shape.N), f"1 to {self.N} in {self.name}")
-        same_rows = GemmShape(shape.M, self.N, shape.K)
-        if problem := super().fits(same_rows):
+        if problem := super().fits(shape):
             return problem
         return self.workspace(shape).beyond_slot(
             ("M", "N", "K"), "torch: an output this large has tiles enough without shards"
         )
+
+    def rows_problem(self, shape: GemmShape) -> Problem | None:
+        return None if 1 <= shape.N <= self.N else Problem(("N",), str(shape.N), f"1 to {self.N} in {self.name}")
 
     def additions(self, shape: GemmShape) -> int:
         return additions_over(self.facts, self.shard) + self.shards(shape) + 1
