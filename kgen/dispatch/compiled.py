@@ -43,9 +43,8 @@ def first_true(conditions: Sequence[Node], formulas: Mapping[str, Node], values:
     lines += [f"  if {python_text(condition)}: return {index}" for index, condition in enumerate(conditions)]
     lines.append(f"  return {len(conditions)}")
     names: dict[str, Any] = {**values, **_FUNCTIONS, "__builtins__": {}}
-    exec(
-        "\n".join(lines), names
-    )  # printed from trees, which have nothing but the names, operators and functions of the language
+    # Printed from trees, in which there is nothing but the names, operators and functions of the language.
+    exec("\n".join(lines), names)
     return names["first"]
 
 
