@@ -456,16 +456,12 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return None if shape.N in self.row_counts() else Problem(("N",), str(shape.N), f"1 to {ROWS[-1]}")
 
     def trait_problem(self, shape: GemmShape) -> Problem | None:
-        """A kernel multiplies absmax as often as its GROUP_SIZE asks; longer blocks are several groups.
-
-        A plain GemmShape has what the kernel is for.
-        """
+        """Absmax is multiplied as often as GROUP_SIZE asks; longer blocks are several groups. A plain GemmShape has what the kernel is for."""
         if not isinstance(shape, Code4Shape):
             return None
         if shape.GROUP_SIZE % self.GROUP_SIZE:
-            return Problem(
-                ("GROUP_SIZE",), str(shape.GROUP_SIZE), f"a multiple of {self.GROUP_SIZE}, fixed in {self.name}"
-            )
+            allowed = f"a multiple of {self.GROUP_SIZE}, fixed in {self.name}"
+            return Problem(("GROUP_SIZE",), str(shape.GROUP_SIZE), allowed)
         return super().trait_problem(shape)
 
     def serves(self, trait: str, value: int | bool | None) -> bool:
