@@ -182,24 +182,16 @@ class _Asked:
     def __init__(self, table: DispatchTable):
         self.table = table
         self._numbers: dict[tuple[Any, ...], frozenset[int]] = {}
-        self._first: dict[tuple[Any, ...], tuple[list[Row], First]] = {}
-
-    def rows(self, block: Block) -> list[Row]:
-        """The rows that may hold for a problem of the block; the others cannot."""
-        of_n, of_traits = self._possible(block.N, None, None), self._possible(None, block.dtype, block.traits)
-        return [row for row in self.table.rows if row.number in of_n and row.number in of_traits]
 
     def first(self, block: Block) -> tuple[list[Row], First]:
-        """Rows, and which of them takes a problem of the block, by its index; their number for none."""
-        key = (block.N, block.dtype, block.traits)
-        if key not in self._first:
-            rows = self.rows(block)
-            self._first[key] = rows, self.compiled(block, rows)
-        return self._first[key]
+        """The rows that may hold for a problem of the block, and which of them takes one, by its index; their number for none."""
+        of_n, of_traits = self._possible(block.N, None, None), self._possible(None, block.dtype, block.traits)
+        rows = [row for row in self.table.rows if row.number in of_n and row.number in of_traits]
+        return rows, self.compiled(block, rows)
 
     def compiled(self, block: Block, rows: Sequence[Row]) -> First:
         """The same for any rows."""
-        values = self.table.scope.values(block.N, block.dtype, block.traits, family_cu(self.table))
+        values = self.table.scope.values(block.N, block.dtype, block.shape(1, 1).traits, family_cu(self.table))
         return first_true([row.condition for row in rows], self.table.scope.trees, values)
 
     def _possible(self, *known: Any) -> frozenset[int]:

@@ -27,6 +27,7 @@ from kgen.dispatch.predicate import (
     Node,
     Not,
     names_in,
+    names_reached,
 )
 from kgen.dispatch.quantities import CU_MAX, SIZE_MAX, Traits, trait_values
 from kgen.dispatch.table import SCHEMA, DispatchTable, Row, has_table, kernels_named, key_rows, load_table, rows_range
@@ -217,10 +218,8 @@ def _names_of_one(row: Row, dtype: str, traits: Traits, span: range) -> str:
 
 def _constants(table: DispatchTable) -> list[str]:
     """Facts and quantities that the conditions use, quantities after what they rest on."""
-    used = {name.id for row in table.rows for name in names_in(row.condition)}
     trees = table.scope.trees
-    for name in reversed(list(trees)):  # a quantity may use those declared before it
-        used |= {inner.id for inner in names_in(trees[name])} if name in used else set()
+    used = names_reached((row.condition for row in table.rows), trees)
     facts = [(name, value) for name, value in table.scope.facts.items() if name in used]
     lines = []
     for name, value in facts:

@@ -63,7 +63,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_CALLS: dict[str, Callable[..., int]] = {"ceil_div": ceil_div, "min": min, "max": max}
+CALLS: dict[str, Callable[..., int]] = {"ceil_div": ceil_div, "min": min, "max": max}
 _BOTH = frozenset((True, False))
 
 
@@ -183,7 +183,7 @@ def _call(node: Call, function: str, args: list[Range]) -> Range:
             )
         ends = [ceil_div(a, b) for a, b in product((left.low, left.high), (right.low, right.high))]
         return Range(min(ends), max(ends))
-    pick = _CALLS[function]
+    pick = CALLS[function]
     return Range(pick(arg.low for arg in args), pick(arg.high for arg in args))
 
 
@@ -233,7 +233,7 @@ def closure(node: Node) -> Closure:
         case Arithmetic(op=op, left=left, right=right):
             return _binary(_OPERATORS[op], closure(left), closure(right))
         case Call(function=function, args=args):
-            apply, parts = _CALLS[function], [closure(arg) for arg in args]
+            apply, parts = CALLS[function], [closure(arg) for arg in args]
             return lambda env: apply(*[part(env) for part in parts])
         case Junction(op=op, items=items):
             parts = [closure(item) for item in items]

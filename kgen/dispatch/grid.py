@@ -8,7 +8,7 @@ from itertools import pairwise, product
 
 from kgen.dispatch.evaluate import closure
 from kgen.dispatch.match import family_cu
-from kgen.dispatch.predicate import Arithmetic, Compare, Constant, Member, Node, children, names_in
+from kgen.dispatch.predicate import Arithmetic, Compare, Constant, Member, Node, children, names_in, names_reached
 from kgen.dispatch.quantities import SIZE_MAX, Traits, trait_values
 from kgen.dispatch.table import DispatchTable, rows_range
 from kgen.spec.problem import GemmShape
@@ -54,12 +54,6 @@ def boundary_blocks(table: DispatchTable) -> Iterator[Block]:
     most, few = list(product(M, whole)), list(product(few_m, ragged))
     for n, dtype, traits in product(N, _dtypes(table), trait_values(table.family)):
         yield Block(table.family, n, dtype, traits, [*most, *few] if n in few_n else most)
-
-
-def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
-    """The problems of these blocks, one by one."""
-    for block in boundary_blocks(table):
-        yield from ((block.shape(M, K), block.dtype) for M, K in block.sizes)
 
 
 def layer_blocks(table: DispatchTable, layers: Iterable[tuple[int, int]]) -> Iterator[Block]:
@@ -137,8 +131,7 @@ def _comparisons(table: DispatchTable) -> dict[tuple[Node, Node], None]:
 def _crossings(table: DispatchTable, left: Node, right: Node, size: str) -> set[int]:
     """Values of M or K at which left - right changes sign, for every N, with the other size at a usual value; by bisection."""
     used = {name.id for name in names_in(left) + names_in(right)}
-    trees = table.scope.trees
-    reached = used | {name.id for quantity in used & trees.keys() for name in names_in(trees[quantity])}
+    reached = names_reached((left, right), table.scope.trees)
     if (
         size not in reached
         or "dtype" in used

@@ -11,6 +11,7 @@ What a name means is the table's business (`kgen.dispatch.quantities`). Errors c
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 MAX_LENGTH = 2000  # characters; a condition that long is not reviewed by anyone
@@ -301,16 +302,20 @@ def _level(node: Node) -> int:
     return _UNARY if isinstance(node, Negative) else _ATOM
 
 
-def to_text(node: Node) -> str:
-    """The canonical spelling: one space around operators, no bracket that is not needed; parses back to the same tree."""
+def to_text(node: Node, *, python: bool = False) -> str:
+    """The canonical spelling: one space around operators, no bracket that is not needed; parses back to the same tree.
+
+    python  as Python spells the same: True and False, and a comma behind a single option
+    """
 
     def inner(child: Node, above: int) -> str:
         """The child, in brackets unless it binds more tightly than `above`."""
-        return to_text(child) if _level(child) > above else f"({to_text(child)})"
+        text = to_text(child, python=python)
+        return text if _level(child) > above else f"({text})"
 
     match node:
         case Constant(value=bool() as value):
-            return "true" if value else "false"
+            return str(value) if python else "true" if value else "false"
         case Constant(value=str() as value):
             return f"'{value}'" if '"' in value else f'"{value}"'
         case Constant(value=value):
@@ -326,7 +331,9 @@ def to_text(node: Node) -> str:
         case Compare(first=first, rest=rest):
             return inner(first, _COMPARE) + "".join(f" {op} {inner(operand, _COMPARE)}" for op, operand in rest)
         case Member(item=item, options=options, negated=negated):
-            listed = ", ".join(inner(option, _COMPARE) for option in options)
+            listed = ", ".join(inner(option, _COMPARE) for option in options) + (
+                "," if python and len(options) == 1 else ""
+            )
             return f"{inner(item, _COMPARE)} {'not in' if negated else 'in'} ({listed})"
         case Not(operand=operand):
             return f"not {inner(operand, _NOT - 1)}"
@@ -354,3 +361,11 @@ def children(node: Node) -> tuple[Node, ...]:
 def names_in(node: Node) -> list[Name]:
     """Every name in the tree, in reading order, repeated as often as it stands there."""
     return [node] if isinstance(node, Name) else [name for child in children(node) for name in names_in(child)]
+
+
+def names_reached(nodes: Iterable[Node], formulas: Mapping[str, Node]) -> set[str]:
+    """The names in the trees, and in the formulas that such names stand for; each formula comes after those that it uses."""
+    out = {name.id for node in nodes for name in names_in(node)}
+    for name in reversed(list(formulas)):
+        out |= {inner.id for inner in names_in(formulas[name])} if name in out else set()
+    return out

@@ -121,16 +121,14 @@ class Scope:
 
     def environment(self, shape: GemmShape, dtype: str, cu: int) -> dict[str, Any]:
         """The value of every name for one problem."""
-        env: dict[str, Any] = {**self.facts, "M": shape.M, "N": shape.N, "K": shape.K, "dtype": dtype, "cu": cu}
-        env.update(shape.traits)
+        env = {**self.values(shape.N, dtype, shape.traits, cu), "M": shape.M, "K": shape.K}
         for name, formula in self.formulas:
             env[name] = formula(env)
         return env
 
-    def values(self, N: int, dtype: str, traits: Traits, cu: int) -> dict[str, Any]:
-        """The value of every name but M, K and the quantities; traits in the family's order."""
-        named = zip(tabled(self.family).traits, traits, strict=True)
-        return {**self.facts, "N": N, "dtype": dtype, "cu": cu, **dict(named)}
+    def values(self, N: int, dtype: str, traits: Mapping[str, int | bool], cu: int) -> dict[str, Any]:
+        """The value of every name but M, K and the quantities; traits by name."""
+        return {**self.facts, "N": N, "dtype": dtype, "cu": cu, **traits}
 
     def domain(self, N: int | None = None, dtype: str | None = None, traits: Traits | None = None) -> Domain:
         """What each name can be, for every problem or for those of one N, dtype or set of traits (values in the family's order)."""

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from kgen.dispatch.because import KINDS, Because
 from kgen.dispatch.evaluate import Value, check_condition, closure, possible
-from kgen.dispatch.predicate import Node, PredicateError, names_in, parse
+from kgen.dispatch.predicate import Node, PredicateError, names_reached, parse
 from kgen.dispatch.quantities import QUANTITIES, Scope, scope, trait_values
 from kgen.errors import Problem, SpecError, TableError
 from kgen.settings import data_dir
@@ -384,7 +384,8 @@ def _keys(family: str, names: Scope, condition: Node | None) -> Iterator[tuple[K
 
     known_n = {N: None if kind.any_rows else N for N in key_rows(family)}
     of_n = [N for N in known_n if truth(known_n[N], None, None) != {False}]
-    told_apart = _told_apart(condition, names, ("dtype", "N", *kind.traits))
+    reached = names_reached((condition,), names.trees)
+    told_apart = [part in reached for part in ("dtype", "N", *kind.traits)]
     truths: dict[tuple[Any, ...], Value] = {}
     for dtype in kind.dtypes():
         of_traits = [traits for traits in trait_values(family) if truth(None, dtype, traits) != {False}]
@@ -394,11 +395,3 @@ def _keys(family: str, names: Scope, condition: Node | None) -> Iterator[tuple[K
                 truths[same] = truth(known_n[N], dtype, traits)
             if truths[same] != {False}:
                 yield (dtype, N, *traits), truths[same] == {True}
-
-
-def _told_apart(condition: Node, names: Scope, keys: tuple[str, ...]) -> list[bool]:
-    """Which of the keys' parts a condition's truth can depend on."""
-    used = {name.id for name in names_in(condition)}
-    for name in reversed(list(names.trees)):  # a quantity may use those declared before it
-        used |= {inner.id for inner in names_in(names.trees[name])} if name in used else set()
-    return [key in used for key in keys]

@@ -1,6 +1,10 @@
 """Small tables for the tests."""
 
+from collections.abc import Iterator
+
+from kgen.dispatch.grid import boundary_blocks
 from kgen.dispatch.table import DispatchTable, table_from
+from kgen.spec.problem import GemmShape
 
 DEFAULT = {"kind": "default", "why": "made up for a test"}
 MEASURED = {
@@ -37,3 +41,9 @@ SOUND = (
     ("N <= 8", GLOBAL),
     LAST,
 )
+
+
+def boundary_shapes(table: DispatchTable) -> Iterator[tuple[GemmShape, str]]:
+    """The problems at a table's boundaries, one by one, each with its type."""
+    for block in boundary_blocks(table):
+        yield from ((block.shape(M, K), block.dtype) for M, K in block.sizes)

@@ -4,12 +4,11 @@ from kgen.dispatch import freshness, kernels_named
 from kgen.dispatch.age import current_digest
 from kgen.dispatch.because import evidence_digest
 from kgen.dispatch.check import check, check_tables
-from kgen.dispatch.grid import boundary_shapes
 from kgen.errors import TableError
 from kgen.render.source import render
 from kgen.spec.problem import GemmShape
 
-from .tables import DEFAULT, GLOBAL, LAST, LDS, MEASURED, ONE, SOUND, table_of
+from .tables import DEFAULT, GLOBAL, LAST, LDS, MEASURED, ONE, SOUND, boundary_shapes, table_of
 
 LAYERS = [(4096, 4096), (12288, 4096), (4096, 12288)]
 RAGGED = ("K % 8 != 0", "torch")

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 
 from kgen.dispatch import compile_tables, kernels_named, load_table, parse_table, pick
 from kgen.dispatch.emit import compile_table, to_header, to_json
-from kgen.dispatch.grid import boundary_shapes
 from kgen.dispatch.predicate import to_text
 from kgen.errors import NoRowError
 from kgen.spec.arch import ARCHES
 from kgen.spec.problem import GemmShape
 
 from .strategies import conditions
-from .tables import GLOBAL, LAST, LDS, ONE, SOUND, table_of
+from .tables import GLOBAL, LAST, LDS, ONE, SOUND, boundary_shapes, table_of
 
 COMPILER = next((path for name in ("g++", "c++", "clang++") if (path := shutil.which(name))), None)
 needs_cxx = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler for this machine: g++, c++ or clang++")

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from kgen.dispatch.compiled import first_true
 from kgen.dispatch.evaluate import Range, check_condition, closure, possible
-from kgen.dispatch.predicate import Member, Name, PredicateError, children, names_in, parse, to_text
+from kgen.dispatch.predicate import Name, PredicateError, names_in, parse, to_text
 from kgen.dispatch.quantities import QUANTITIES, scope
 from kgen.spec.problem import GemmShape, ceil_div
 
@@ -38,28 +38,15 @@ def test_any_text_parses_or_raises_a_predicate_error(text):
 def test_value_is_what_python_computes(node, M, N, K, dtype, cu):
     check_condition(node, SCOPE.domain())
     env = SCOPE.environment(GemmShape(M, N, K), dtype, cu)
-    functions = {"ceil_div": ceil_div, "min": min, "max": max, "true": True, "false": False, "__builtins__": {}}
-    assert bool(closure(node)(env)) == bool(eval(_for_python(node), functions, dict(env)))
+    functions = {"ceil_div": ceil_div, "min": min, "max": max, "__builtins__": {}}
+    assert bool(closure(node)(env)) == bool(eval(to_text(node, python=True), functions, dict(env)))
 
 
 @given(st.lists(conditions(), max_size=4), sizes, sizes, sizes, st.sampled_from(("bf16", "fp16")), st.integers(1, 400))
 def test_the_compiled_function_finds_the_first_that_holds(nodes, M, N, K, dtype, cu):
     env = SCOPE.environment(GemmShape(M, N, K), dtype, cu)
-    first = first_true(nodes, SCOPE.trees, SCOPE.values(N, dtype, (), cu))
+    first = first_true(nodes, SCOPE.trees, SCOPE.values(N, dtype, {}, cu))
     assert first(M, K) == next((i for i, node in enumerate(nodes) if closure(node)(env)), len(nodes))
-
-
-def _for_python(node) -> str:
-    """The expression as printed, but with a comma after the last option of a list: Python reads (x) as x."""
-    text = to_text(node)
-    stack = [node]
-    while stack:
-        part = stack.pop()
-        stack += children(part)
-        if isinstance(part, Member):
-            printed = to_text(part)
-            text = text.replace(printed, printed[:-1] + ",)")
-    return text
 
 
 @given(conditions(), sizes, sizes, st.integers(1, 8), st.sampled_from(("bf16", "fp16")), st.integers(1, 400))
