@@ -136,7 +136,7 @@ class MoeDownReduceSpec(MoeSpec):
 
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions that one product passes through on its way into an output."""
-        return self.additions_of_trip(1) + 2 * self.wave_trips(shape) + self.K_WAVES * self.groups_of_slab + 1
+        return self.additions_of_trip(1) + 2 * self.wave_trips(shape) + self.K_WAVES * self.addends + 1
 
     # ---- rules
 

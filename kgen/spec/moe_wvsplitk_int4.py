@@ -160,10 +160,7 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     def additions(self, shape: MoeShape) -> int:
         """The most fp32 additions that one product passes through. With SILU 6 more: see docs/moe.md."""
         return (
-            self.additions_of_trip(self.wave_trips(shape))
-            + self.K_WAVES * self.groups_of_slab
-            + 1
-            + (6 if self.paired else 0)
+            self.additions_of_trip(self.wave_trips(shape)) + self.K_WAVES * self.addends + 1 + (6 if self.paired else 0)
         )
 
     # ---- rules

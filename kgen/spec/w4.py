@@ -6,7 +6,7 @@ layout is in docs/wvsplitk_int4.md; kgen.ops.pack makes it from checkpoints.
 On RDNA all lanes of a wave work on one row at a time and split K (`lane_rows` 1). Where the matrix instruction multiplies 16 weight rows at
 once (CDNA, NVIDIA), 16 rows lie side by side in a wave, four lanes of each row split K, and the columns of the tile that activation rows do not
 need serve to keep the groups of a slab apart: column n * GROUPS + g sums group g of activation row n. With DEQUANT digits they hold the bytes of
-activations instead: column n * DIGITS + d is digit d of activation row n.
+activations too: DIGIT_COLUMNS for each activation row and group, all in one tile or half of them in the next one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from kgen.spec.base import KernelSpec, rule
 from kgen.spec.problem import GemmShape, W4Shape, ceil_div
 
 Dequant = Literal["scalar", "magic", "finite", "truncate", "actsum", "digits"]
-DIGITS = 4  # bytes of an activation that DEQUANT digits multiplies as whole numbers
+DIGITS = 3  # bytes of an activation that DEQUANT digits multiplies as whole numbers
+DIGIT_COLUMNS = 4  # columns of the matrix instruction that they take, in each group of a slab
+DIGIT_WORDS = 4  # words of a chunk, as digits lie in LDS
 GROUP_SIZES = (32, 64, 128)
 WORD = 8  # codes of one 32-bit word
 _SGPRS = 31
@@ -113,9 +115,14 @@ class W4Spec(KernelSpec):
         return self.slab * self.UNRL
 
     @property
+    def k_unit(self) -> int:
+        """K comes in whole ones of so many elements: groups."""
+        return self.GROUP_SIZE
+
+    @property
     def whole_slabs(self) -> bool:
-        """Whether K, which is whole groups, is always whole slabs."""
-        return self.GROUP_SIZE % self.slab == 0
+        """Whether K is always whole slabs."""
+        return self.k_unit % self.slab == 0
 
     @property
     def strided(self) -> bool:
@@ -138,12 +145,31 @@ class W4Spec(KernelSpec):
         """Accumulator tiles along M, each `lane_rows` rows."""
         return self.YTILE // self.lane_rows
 
+    DIGITS: ClassVar[int] = DIGITS
+    DIGIT_COLUMNS: ClassVar[int] = DIGIT_COLUMNS
+    DIGIT_WORDS: ClassVar[int] = DIGIT_WORDS
+
     @property
     def column_tiles(self) -> int:
         """Accumulator tiles along N."""
         if not self.matrix:
             return self.N
-        return ceil_div(self.N * (DIGITS if self.digits else self.groups_of_slab), self.columns)
+        return ceil_div(self.N * self.groups_of_slab * (DIGIT_COLUMNS if self.digits else 1), self.columns)
+
+    @property
+    def digit_tiles(self) -> int:
+        """Accumulator tiles along N between which the digits of an activation row are divided: two where its groups take more than one."""
+        return max(1, self.groups_of_slab * DIGIT_COLUMNS // self.columns) if self.digits else 1
+
+    @property
+    def addends(self) -> int:
+        """Sums of an output that a wave brings to LDS: of each group of a slab; those of digits come together in the wave."""
+        return 1 if self.digits else self.groups_of_slab
+
+    @property
+    def zeros_of_sums(self) -> bool:
+        """Whether a lane has the zero points of the sums that it gets, else those of the codes that it loads; in one group they are the same."""
+        return self.DEQUANT == "actsum" or (self.digits and self.groups_of_slab > 1)
 
     @property
     def words(self) -> int:
@@ -164,13 +190,13 @@ class W4Spec(KernelSpec):
     def slab_bytes(self) -> int:
         """LDS bytes of a staged slab: the activations, and the sum of each chunk or what a column of digits is worth where DEQUANT needs it."""
         if self.digits:
-            return self.N * DIGITS * self.slab + 4 * self.columns * self.column_tiles
+            return self.N * DIGITS * self.slab + 16 * ceil_div(self.N * DIGITS, 4)
         return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
 
     @property
     def exchange_bytes(self) -> int:
         """LDS in which the waves' sums meet, twice."""
-        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.groups_of_slab if self.exchanged else 0
+        return 2 * 4 * self.WvPrGrp * self.YTILE * self.N * self.addends if self.exchanged else 0
 
     @property
     def fixed_k(self) -> int | None:
@@ -183,7 +209,7 @@ class W4Spec(KernelSpec):
     def group_additions(self) -> int:
         """Products that one sum takes before it meets its scale."""
         if self.digits:
-            return DIGITS  # whole numbers add without error; then a product's digits come together
+            return DIGIT_COLUMNS  # whole numbers add without error; then a product's digits come together
         return self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)
 
     @property
@@ -194,7 +220,8 @@ class W4Spec(KernelSpec):
     def additions_of_slabs(self, slabs: int) -> int:
         """The most fp32 additions that a product passes through in `slabs` slabs of one wave, and over its lanes."""
         correction = self.A_CHUNK * (self.k_lanes if self.matrix else 1) + 2 if self.DEQUANT == "actsum" else 0
-        return self.group_additions + correction + 1 + slabs + self.lane_additions
+        together = slabs + (self.groups_of_slab - 1 if self.digits else 0)
+        return self.group_additions + correction + 1 + together + self.lane_additions
 
     # ---- registers of a lane
 
@@ -264,17 +291,15 @@ class W4Spec(KernelSpec):
 
     @rule
     def digits_fit_the_matrix(self, arch: ArchFacts) -> Problem | None:
-        """One group to a slab, and an integer matrix instruction in the prelude."""
+        """Whole groups to a slab of whole words, and an integer matrix instruction in the prelude."""
         if not self.digits:
             return None
         if not self.matrix:
             found = f"digits on {arch.name}, whose lanes work on one row at a time"
             return Problem(("DEQUANT",), found, "digits on CDNA and sm_90", "DEQUANT = actsum")
-        if self.slab != self.GROUP_SIZE:
-            found = f"{self.A_CHUNK} codes to each of {self.k_lanes} lanes, groups of {self.GROUP_SIZE}"
-            return Problem(
-                ("DEQUANT", "A_CHUNK", "GROUP_SIZE"), found, "whole groups to a slab: 32 and 128", "DEQUANT = magic"
-            )
+        if self.words != DIGIT_WORDS:
+            found = f"digits with {self.A_CHUNK} codes to a lane"
+            return Problem(("DEQUANT", "A_CHUNK"), found, f"{WORD * DIGIT_WORDS}", f"A_CHUNK = {WORD * DIGIT_WORDS}")
         if self.STAGING not in ("wave", "own"):
             return Problem(
                 ("DEQUANT", "STAGING"),
@@ -325,13 +350,13 @@ class W4Spec(KernelSpec):
 
     @rule
     def fixed_k_is_whole_groups(self, arch: ArchFacts) -> Problem | None:
-        if self.fixed_k is None or self.fixed_k % self.GROUP_SIZE == 0:
+        if self.fixed_k is None or self.fixed_k % self.k_unit == 0:
             return None
         return Problem(
             ("K", "GROUP_SIZE"),
             str(self.fixed_k),
-            f"a multiple of {self.GROUP_SIZE}",
-            f"K = {ceil_div(self.fixed_k, self.GROUP_SIZE) * self.GROUP_SIZE}",
+            f"a multiple of {self.k_unit}",
+            f"K = {ceil_div(self.fixed_k, self.k_unit) * self.k_unit}",
         )
 
     # ---- what the machine code should show

@@ -87,8 +87,13 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @property
     def piece(self) -> int:
-        """K comes in whole groups, and a padded row in whole 16 bytes of codes; both are multiples of this. With STAGING own: whole trips."""
-        return self.step * self.K_WAVES if self.STAGING == "own" else self.GROUP_SIZE
+        """K comes in whole ones of these, and a padded row in whole 16 bytes of codes; both are multiples of this. With STAGING own: whole trips."""
+        return self.step * self.K_WAVES if self.STAGING == "own" else self.k_unit
+
+    @property
+    def k_unit(self) -> int:
+        """K comes in whole groups; with digits in whole slabs, whose elements share an exponent."""
+        return self.slab if self.digits else self.GROUP_SIZE
 
     @property
     def fixed_k(self) -> int | None:
@@ -165,6 +170,9 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         if self.STAGING == "own" and shape.K % self.piece:
             allowed = f"a multiple of {self.piece}: each of {self.K_WAVES} waves makes whole trips of {self.step}"
             return Problem(("K",), str(shape.K), allowed, "a kernel with STAGING wave")
+        if shape.K % self.k_unit and shape.K % self.GROUP_SIZE == 0:
+            allowed = f"a multiple of {self.k_unit}: digits are made of whole slabs"
+            return Problem(("K",), str(shape.K), allowed, "a kernel with DEQUANT magic")
         return super().fits(shape)
 
     # ---- launch
@@ -192,4 +200,4 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     def additions(self, shape: GemmShape) -> int:
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
-        return self.additions_of_slabs(slabs) + self.K_WAVES * self.groups_of_slab + 1
+        return self.additions_of_slabs(slabs) + self.K_WAVES * self.addends + 1

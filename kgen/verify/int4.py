@@ -113,14 +113,16 @@ def tile_values(values: Any, dtype: Dtype, truncate: bool) -> Any:
 def act_sizes(spec: W4Spec | W4TileSpec, act: Doubles) -> Any:
     """|act|, and with DEQUANT digits what stands for the rounding of activations [N, K] (or [K]) to whole numbers.
 
-    A slab's numbers are rounded to steps of 2^-29 of its largest or finer, so each is off by 2^-30 of that at most. Under `depth` additions of
-    unit 2^-23, with at least DIGITS of them, an addend of 2^-9 of the largest allows for 4 * 2^-32 = 2^-30.
+    A slab's numbers are rounded to steps of 2^-20 of its largest or finer, so each is off by 2^-21 of that at most. Under `depth` additions of
+    unit 2^-23, with at least DIGIT_COLUMNS of them, an addend of the largest itself allows for 4 * 2^-23 = 2^-21.
     """
     sizes = np.abs(act)
     if not (isinstance(spec, W4Spec) and spec.digits):
         return sizes
-    slabs = sizes.reshape(*sizes.shape[:-1], -1, spec.slab)
-    return sizes + 2.0**-9 * np.repeat(slabs.max(axis=-1), spec.slab, axis=-1)
+    k = sizes.shape[-1]
+    whole = np.zeros((*sizes.shape[:-1], ceil_div(k, spec.slab), spec.slab))
+    whole.reshape(*sizes.shape[:-1], -1)[..., :k] = sizes
+    return sizes + np.repeat(whole.max(axis=-1), spec.slab, axis=-1)[..., :k]
 
 
 def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operands:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from kgen.binary import read_binary, sass
 from kgen.binary.disassemble import disassemble
@@ -183,3 +186,23 @@ def test_more_rows_of_digits_take_more_tiles_of_columns_and_no_more_decoding(tmp
         assert len(places(loop, "IMMA")) == spec.multiplies_per_step == 4 * tiles
         masks[n] = len(places(loop, "LOP3"))
     assert masks[8] <= masks[2] + 2
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+@pytest.mark.parametrize(
+    ("n", "group", "waves", "unrl"), [(1, 128, 16, 1), (1, 128, 8, 2), (1, 32, 16, 2), (2, 64, 16, 2)]
+)
+def test_activations_of_digits_are_waited_for_apart_from_weights(n, group, waves, unrl, tmp_path):
+    """An instruction that waits for activations waits for all loads of their scoreboard. With the weights' own a layer took 13 to 30 % longer."""
+    values = dict(YTILE=16, WvPrGrp=waves, K_WAVES=waves, UNRL=unrl, GROUP_SIZE=group, DEQUANT="digits", STAGING="wave")
+    spec = WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=n, THRDS=32, **values)
+    code = code_of(spec, tmp_path)
+    (entry,) = build([spec], arch=ARCH, folder=tmp_path, tools=find_nvidia([ARCH])).manifest.kernels
+    words = ELFFile(io.BytesIO(entry.image(tmp_path))).get_section_by_name(f".text.{spec.name}").data()
+    scoreboards = {}
+    for each in code:
+        if each.mnemonic.startswith("LDG.E.128") or each.mnemonic.startswith("LDG.E.NA"):
+            control = int.from_bytes(words[each.address + 8 : each.address + 16], "little")
+            scoreboards.setdefault("NA" in each.mnemonic, set()).add(control >> 46 & 7)
+    assert scoreboards[False].isdisjoint(scoreboards[True])

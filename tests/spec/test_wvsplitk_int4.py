@@ -73,7 +73,7 @@ def test_a_name_is_in_the_order_of_the_fields_and_not_taken_for_wvsplitk():
         (PLAIN | {"N": 8, "K": 8192}, ("STAGING", "K", "N", "WvPrGrp"), "at most 65536"),
         (PLAIN | {"GROUP_SIZE": 48}, ("GROUP_SIZE",), "32, 64, 128"),
         (PLAIN | {"DEQUANT": "digits"}, ("DEQUANT",), "digits on CDNA and sm_90"),
-        (DIGITS | {"GROUP_SIZE": 64}, ("DEQUANT", "A_CHUNK", "GROUP_SIZE"), "whole groups to a slab"),
+        (DIGITS | {"A_CHUNK": 16}, ("DEQUANT", "A_CHUNK"), "allowed: 32"),
         (DIGITS | {"STAGING": "lds"}, ("DEQUANT", "STAGING"), "each wave makes its own digits"),
         (DIGITS | {"STAGING": "own", "WvPrGrp": 16}, ("STAGING", "DEQUANT", "K_WAVES"), "all waves sharing K"),
         (DIGITS | {"STAGING": "own", "DEQUANT": "magic"}, ("STAGING", "DEQUANT", "K_WAVES"), "STAGING = wave"),
@@ -130,6 +130,26 @@ def test_digits_of_more_rows_take_more_tiles_of_columns(given, tiles):
     rows = (1, 2, 4, 8)
     specs = [WvSplitKInt4Spec(**(given | {"N": n, "UNRL": 1})) for n in rows]
     assert tuple(spec.column_tiles for spec in specs) == tiles
-    assert [spec.slab_bytes for spec in specs] == [
-        n * 4 * 128 + 4 * specs[0].columns * t for n, t in zip(rows, tiles, strict=True)
-    ]
+    assert [spec.slab_bytes for spec in specs] == [n * 3 * 128 + 16 * ceil_div(3 * n, 4) for n in rows]
+
+
+@pytest.mark.parametrize(
+    ("given", "group", "tiles", "digit_tiles"),
+    [
+        (DIGITS, 64, (1, 2), 1),
+        (DIGITS, 32, (2, 4), 2),
+        (MATRIX | {"DEQUANT": "digits", "STAGING": "wave"}, 64, (1, 1), 1),
+        (MATRIX | {"DEQUANT": "digits", "STAGING": "wave"}, 32, (1, 2), 1),
+    ],
+)
+def test_digits_of_smaller_groups_take_columns_for_each(given, group, tiles, digit_tiles):
+    specs = [WvSplitKInt4Spec(**(given | {"N": n, "UNRL": 1, "GROUP_SIZE": group})) for n in (1, 2)]
+    whole = WvSplitKInt4Spec(**(given | {"UNRL": 1}))
+    assert tuple(spec.column_tiles for spec in specs) == tiles
+    assert specs[0].digit_tiles == digit_tiles
+    assert specs[0].slab_bytes == whole.slab_bytes  # the digits lie in LDS once
+    assert specs[0].exchange_bytes == whole.exchange_bytes  # and groups come together before the waves do
+    problem = specs[0].fits(W4Shape(64, 1, 1024 + group, group))
+    assert problem is not None
+    assert "a multiple of 128: digits are made of whole slabs" in str(problem)
+    assert specs[0].fits(W4Shape(64, 1, 1024, group)) is None

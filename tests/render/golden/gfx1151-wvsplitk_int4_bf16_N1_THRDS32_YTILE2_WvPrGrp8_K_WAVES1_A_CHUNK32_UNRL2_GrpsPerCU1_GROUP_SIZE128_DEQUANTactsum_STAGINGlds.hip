@@ -362,6 +362,7 @@ GLOBAL void wvsplitk_int4_bf16_N1_THRDS32_YTILE2_WvPrGrp8_K_WAVES1_A_CHUNK32_UNR
     const u32* codes, const T* scales, const u32* zeros, const T* act, const T* bias, T* out, u32 M, u32 K,
     u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 slabs = (K + SLAB - 1) / SLAB;
+  const u32 wave = wave_id();
   float* staged_sums = reinterpret_cast<float*>(staged + slabs * SLAB_PIECES);
   const auto row_of = [=](u32 n) { return act + static_cast<u64>(n) * act_stride; };
   Staged at = { staged, staged_sums};
@@ -369,7 +370,7 @@ GLOBAL void wvsplitk_int4_bf16_N1_THRDS32_YTILE2_WvPrGrp8_K_WAVES1_A_CHUNK32_UNR
   barrier();
 
   for (u32 tile = group_id(); tile * GROUP_ROWS < M; tile += groups) {
-    const u32 m0 = tile * GROUP_ROWS + wave_id() * YTILE;
+    const u32 m0 = tile * GROUP_ROWS + wave * YTILE;
     if (m0 >= M) break;
     Rows rows;
     rows.set(codes, code_stride, scales, scale_stride, zeros, zero_stride, m0, M);

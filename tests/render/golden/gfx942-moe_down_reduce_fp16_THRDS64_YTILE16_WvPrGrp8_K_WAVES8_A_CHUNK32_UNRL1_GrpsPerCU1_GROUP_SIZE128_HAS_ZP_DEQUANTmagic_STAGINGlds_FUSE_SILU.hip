@@ -357,7 +357,7 @@ template <u32 U> struct Trip {
           load_words_once(codes[u][y][r], rows.codes[y], rows.code_lane[y][r] + k / 2, u * SLAB / 2);
     UNROLL
     for (u32 u = 0; u < U; u++) {
-      const u32 first = (slab + u) * SLAB / GROUP_SIZE;
+      const u32 first = (slab + u) * GROUPS;
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++) {
         UNROLL

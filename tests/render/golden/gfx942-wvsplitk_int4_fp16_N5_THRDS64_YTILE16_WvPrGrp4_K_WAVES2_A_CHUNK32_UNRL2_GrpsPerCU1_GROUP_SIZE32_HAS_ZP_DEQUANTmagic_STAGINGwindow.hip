@@ -329,7 +329,7 @@ template <u32 U> struct Trip {
           load_words_once(codes[u][y][r], rows.codes[y], rows.code_lane[y][r] + k / 2, u * SLAB / 2);
     UNROLL
     for (u32 u = 0; u < U; u++) {
-      const u32 first = (slab + u) * SLAB / GROUP_SIZE;
+      const u32 first = (slab + u) * GROUPS;
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++) {
         UNROLL
@@ -500,13 +500,14 @@ GLOBAL void wvsplitk_int4_fp16_N5_THRDS64_YTILE16_WvPrGrp4_K_WAVES2_A_CHUNK32_UN
     const u32* codes, const T* scales, const u32* zeros, const T* act, const T* bias, T* out, u32 M, u32 K,
     u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 slabs = (K + SLAB - 1) / SLAB;
+  const u32 wave = wave_id();
   const auto row_of = [=](u32 n) { return act + static_cast<u64>(n) * act_stride; };
   Staged at = { staged};
   at.set();
 
   u32 round = 0;
   for (u32 tile = group_id(); tile * GROUP_ROWS < M; tile += groups) {
-    const u32 m0 = tile * GROUP_ROWS + wave_id() / K_WAVES * YTILE;
+    const u32 m0 = tile * GROUP_ROWS + wave / K_WAVES * YTILE;
     Rows rows;
     rows.set(codes, code_stride, scales, scale_stride, zeros, zero_stride, m0, M);
     Total total[TOTALS][Y_TILES] = {};
@@ -515,7 +516,7 @@ GLOBAL void wvsplitk_int4_fp16_N5_THRDS64_YTILE16_WvPrGrp4_K_WAVES2_A_CHUNK32_UN
       barrier();  // everyone is done with the last window
       stage(staged, first * SLAB, end - first, K, row_of);
       barrier();
-      if (m0 < M) accumulate(total, rows, at, wave_id() % K_WAVES, first, end, K);  // a wave without rows only helps to stage
+      if (m0 < M) accumulate(total, rows, at, wave % K_WAVES, first, end, K);  // a wave without rows only helps to stage
     }
     exchange(total, round);
     barrier();

@@ -357,13 +357,16 @@ DEVICE void decode(u32 word, u32 zero, u32 (&pairs)[4]) {
 constexpr u32 SLAB_PIECES = WORDS * N * K_LANES;
 DEVICE u32 slot_in_slab(u32 word, u32 n, u32 part) { return (word * N + n) * K_LANES + part; }
 
-// Where a lane finds its rows of the tile.
+// Where a lane finds its rows of the tile: elements (words) from bases that are the same for all. 32 bits, and every address is one instruction.
 struct Rows {
-  const u32* codes[Y_TILES][ROWS_OF_LANE];
-  const T* scales[Y_TILES][ROWS_OF_LANE];
+  const u32* codes;
+  const T* scales;
+  u32 code_lane[Y_TILES][ROWS_OF_LANE], scale_lane[Y_TILES][ROWS_OF_LANE];
 
   // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
   MEMBER void set(const u32* code_rows, u32 code_stride, const T* scale_rows, u32 scale_stride, const u32* zero_rows, u32 zero_stride, u32 m0, u32 M) {
+    codes = code_rows;
+    scales = scale_rows;
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++) {
       const u32 half = y < Y_TILES / 2 ? 0 : M, first = m0 + y % (Y_TILES / 2) * ROWS;  // the second M rows belong to the first M, one to one
@@ -371,8 +374,8 @@ struct Rows {
       UNROLL
       for (u32 r = 0; r < ROWS_OF_LANE; r++) {
         const u32 row = lane_row(r) < half + M - 1 - m ? lane_row(r) : half + M - 1 - m;
-        codes[y][r] = code_rows + static_cast<u64>(m + row) * code_stride;
-        scales[y][r] = scale_rows + static_cast<u64>(m + row) * scale_stride;
+        code_lane[y][r] = (m + row) * code_stride;
+        scale_lane[y][r] = (m + row) * scale_stride;
       }
     }
   }
@@ -392,23 +395,24 @@ template <u32 U> struct Trip {
   template <bool GUARDED> MEMBER void load(const Rows& rows, u32 slab, u32 K) {
     u32 k = slab * SLAB + lane_part() * A_CHUNK;
     if (GUARDED && k >= K) k = 0;
+    const u32 word = k / 8;
     UNROLL
     for (u32 u = 0; u < U; u++)
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++)
         UNROLL
         for (u32 r = 0; r < ROWS_OF_LANE; r++)
-          load_words_once(codes[u][y][r], rows.codes[y][r], k / 2, u * SLAB / 2);
+          load_words_once(codes[u][y][r], rows.codes + (rows.code_lane[y][r] + word), 0, u * SLAB / 2);
     UNROLL
     for (u32 u = 0; u < U; u++) {
-      const u32 first = (slab + u) * SLAB / GROUP_SIZE;
+      const u32 first = (slab + u) * GROUPS;
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++) {
         UNROLL
         for (u32 j = 0; j < SCALES; j++) {
           u32 group = first + scale_group(j);
           if (GUARDED && group >= K / GROUP_SIZE) group = K / GROUP_SIZE - 1;
-          scale[u][y][j] = load_one(rows.scales[y][scale_row(j)], group * sizeof(T), 0);
+          scale[u][y][j] = load_one(rows.scales + (rows.scale_lane[y][scale_row(j)] + group), 0, 0);
         }
       }
     }
@@ -450,7 +454,7 @@ struct OfWave {
       const u32 slot = i * WAVE + lane_id(), part = slot % K_LANES, n = slot / K_LANES % N, word = slot / (N * K_LANES) % WORDS;
       const u32 k = (slab + slot / SLAB_PIECES) * SLAB + part * A_CHUNK + word * PIECE;
       x.fetched[i] = {};
-      if (slot < x.PIECES) x.fetched[i] = load16(act + static_cast<u64>(n) * act_stride, k * sizeof(T));
+      if (slot < x.PIECES) x.fetched[i] = load16(act + (n * act_stride + k), 0);
     }
     UNROLL
     for (u32 j = 0; j < N_TILES; j++) {

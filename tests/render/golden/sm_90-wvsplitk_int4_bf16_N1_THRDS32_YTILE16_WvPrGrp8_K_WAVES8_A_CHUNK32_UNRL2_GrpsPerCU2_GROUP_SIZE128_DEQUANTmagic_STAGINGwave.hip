@@ -324,21 +324,24 @@ DEVICE void decode(u32 word, u32 zero, u32 (&pairs)[4]) {
 constexpr u32 SLAB_PIECES = WORDS * N * K_LANES;
 DEVICE u32 slot_in_slab(u32 word, u32 n, u32 part) { return (word * N + n) * K_LANES + part; }
 
-// Where a lane finds its rows of the tile.
+// Where a lane finds its rows of the tile: elements (words) from bases that are the same for all. 32 bits, and every address is one instruction.
 struct Rows {
-  const u32* codes[Y_TILES][ROWS_OF_LANE];
-  const T* scales[Y_TILES][ROWS_OF_LANE];
+  const u32* codes;
+  const T* scales;
+  u32 code_lane[Y_TILES][ROWS_OF_LANE], scale_lane[Y_TILES][ROWS_OF_LANE];
 
   // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
   MEMBER void set(const u32* code_rows, u32 code_stride, const T* scale_rows, u32 scale_stride, const u32* zero_rows, u32 zero_stride, u32 m0, u32 M) {
+    codes = code_rows;
+    scales = scale_rows;
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++) {
       const u32 m = m0 + y * ROWS < M ? m0 + y * ROWS : M - 1;
       UNROLL
       for (u32 r = 0; r < ROWS_OF_LANE; r++) {
         const u32 row = lane_row(r) < M - 1 - m ? lane_row(r) : M - 1 - m;
-        codes[y][r] = code_rows + static_cast<u64>(m + row) * code_stride;
-        scales[y][r] = scale_rows + static_cast<u64>(m + row) * scale_stride;
+        code_lane[y][r] = (m + row) * code_stride;
+        scale_lane[y][r] = (m + row) * scale_stride;
       }
     }
   }
@@ -360,22 +363,23 @@ template <u32 U> struct Trip {
   // From slab `slab` on, every K_WAVES-th one, `count` of them.
   MEMBER void load(const Rows& rows, u32 slab, u32 count) {
     const u32 k = slab * SLAB + lane_part() * A_CHUNK;
+    const u32 word = slab * (SLAB / 8) + lane_part() * WORDS;
     UNROLL
     for (u32 u = 0; u < U && u < count; u++)
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++)
         UNROLL
         for (u32 r = 0; r < ROWS_OF_LANE; r++)
-          load_words_once(codes[u][y][r], rows.codes[y][r], k / 2, u * K_WAVES * SLAB / 2);
+          load_words_once(codes[u][y][r], rows.codes + (rows.code_lane[y][r] + word), 0, u * K_WAVES * SLAB / 2);
     UNROLL
     for (u32 u = 0; u < U && u < count; u++) {
-      const u32 first = (slab + u * K_WAVES) * SLAB / GROUP_SIZE;
+      const u32 first = (slab + u * K_WAVES) * GROUPS;
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++) {
         UNROLL
         for (u32 j = 0; j < SCALES; j++) {
           u32 group = first + scale_group(j);
-          scale[u][y][j] = load_one(rows.scales[y][scale_row(j)], group * sizeof(T), 0);
+          scale[u][y][j] = load_one(rows.scales + (rows.scale_lane[y][scale_row(j)] + group), 0, 0);
         }
       }
     }
@@ -419,7 +423,7 @@ struct OfWave {
       const u32 slot = i * WAVE + lane_id(), part = slot % K_LANES, n = slot / K_LANES % N, word = slot / (N * K_LANES) % WORDS;
       const u32 u = slot / SLAB_PIECES, k = (slab + u * K_WAVES) * SLAB + part * A_CHUNK + word * PIECE;
       x.fetched[i] = {};
-      if (slot < x.PIECES && u < count) x.fetched[i] = load16(act + static_cast<u64>(n) * act_stride, k * sizeof(T));
+      if (slot < x.PIECES && u < count) x.fetched[i] = load16(act + (n * act_stride + k), 0);
     }
     UNROLL
     for (u32 j = 0; j < N_TILES; j++) {
@@ -521,18 +525,19 @@ GLOBAL void wvsplitk_int4_bf16_N1_THRDS32_YTILE16_WvPrGrp8_K_WAVES8_A_CHUNK32_UN
     const u32* codes, const T* scales, const u32* zeros, const T* act, const T* bias, T* out, u32 M, u32 K,
     u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 slabs = (K + SLAB - 1) / SLAB;
-  const OfWave at = {act, act_stride, K, staged[wave_id()]};
+  const u32 wave = wave_id();
+  const OfWave at = {act, act_stride, K, staged[wave]};
 
   u32 round = 0;
   for (u32 tile = group_id(); tile * GROUP_ROWS < M; tile += groups) {
-    const u32 m0 = tile * GROUP_ROWS + wave_id() / K_WAVES * YTILE;
+    const u32 m0 = tile * GROUP_ROWS;
     Rows rows;
     rows.set(codes, code_stride, scales, scale_stride, zeros, zero_stride, m0, M);
     Total total[TOTALS][Y_TILES] = {};
-    if (m0 < M) accumulate(total, rows, at, wave_id() % K_WAVES, slabs);
+    accumulate(total, rows, at, wave, slabs);
     exchange(total, round);
     barrier();
-    finish(round, bias, bias_stride, out, tile * GROUP_ROWS, M);
+    finish(round, bias, bias_stride, out, m0, M);
     round ^= 1;
   }
 }

@@ -312,7 +312,7 @@ DEVICE u32 max_of_16_lanes(u32 x) {
   for (u32 distance = 8; distance > 0; distance /= 2) x = max_u32(x, __shfl_xor_sync(0xffffffffu, x, distance));
   return x;
 }
-DEVICE i32 round_to_i32(float x) { return __float2int_rn(x); }
+DEVICE u32 bits_of(float x) { return __float_as_uint(x); }
 DEVICE void store8_lds(u32x4* base, u32 offset, u32 low, u32 high) {
   *reinterpret_cast<u64*>(reinterpret_cast<char*>(base) + offset) = static_cast<u64>(high) << 32 | low;
 }
@@ -343,14 +343,18 @@ DEVICE IntSums multiply_ones(const u32 (&act)[2], IntSums sums) {
   const u32 ones[ROWS_OF_LANE] = {0x10101010u, 0x10101010u};
   return multiply_digits(ones, ones, act, sums);
 }
-// What the sums of a lane's row r are together.
-DEVICE float sum_of_digits(const IntSums& sums, u32 r, const float (&worth)[LANE_COLUMNS]) {
-  return mul_add(static_cast<float>(sums[2 * r + 1]), worth[1], static_cast<float>(sums[2 * r]) * worth[0]);
+// What the sums of a lane's row r are together: below 2^22 each, so that those of two digits are a whole number still.
+DEVICE float sum_of_digits(const IntSums& sums, u32 r, const float (&worth)[LANE_COLUMNS / 2], const i32 (&next)[LANE_COLUMNS / 2]) {
+  return static_cast<float>(sums[2 * r + 1] * next[0] + sums[2 * r]) * worth[0];
 }
-// The four digits of an activation row lie in two lanes side by side: its sum, in the first of them.
-DEVICE float sum_of_row(float x) { return x + __shfl_xor_sync(0xffffffffu, x, 1); }
-DEVICE u32 row_of_lane() { return lane_id() % 4 / 2; }
-DEVICE bool first_of_row() { return lane_id() % 2 == 0; }
+// The digits of an activation row lie in two lanes side by side, or, where a slab has several groups, in four: its sum, in the first of them.
+template <u32 GROUPS> DEVICE float sum_of_row(float x) {
+  UNROLL
+  for (u32 distance = 1; distance < (GROUPS > 1 ? 4 : 2); distance *= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+  return x;
+}
+template <u32 GROUPS> DEVICE u32 row_of_lane() { return GROUPS > 1 ? 0 : lane_id() % 4 / 2; }
+template <u32 GROUPS> DEVICE bool first_of_row() { return lane_id() % (GROUPS > 1 ? 4 : 2) == 0; }
 // ---- end of prelude ----
 
 // M output features (weight rows), N activation rows, K reduction.
@@ -371,14 +375,17 @@ constexpr u32 K_WAVES = 4;       // waves that share the K of a tile
 // digits: the codes stay integers. Of each byte the upper code, less 8 and times 16: its highest bit inverted is the sign.
 DEVICE u32 codes_of_byte(u32 word) { return flip_and(word, 0x88888888u, 0xf0f0f0f0u); }
 
-// A slab of one activation row is 16 pieces of eight elements. In LDS each of its elements is four digits, which are four columns of the matrix
-// instruction: [half of the words][column][part] pieces of 16 bytes, which hold the bytes of two words. Behind them, what a column's sum is worth.
-constexpr u32 DIGITS = 4, ROW_PIECES = SLAB / PIECE, ACT_COLUMNS = N * DIGITS;
-constexpr u32 TILES = (ACT_COLUMNS + COLUMNS - 1) / COLUMNS, TILE_ROWS = COLUMNS / DIGITS;  // of columns, each with the digits of so many activation rows
-constexpr u32 SLAB_PIECES = 2 * ACT_COLUMNS * K_LANES + TILES * COLUMNS / 4;
+// A slab of one activation row is 16 pieces of eight elements. In LDS each of its elements is three digits, of columns of the matrix instruction:
+// [half of the words][digit of a row][part] pieces of 16 bytes, which hold the bytes of two words. Behind them, what a digit's sum is worth.
+constexpr u32 DIGITS = 3, ROW_PIECES = SLAB / PIECE, ACT_DIGITS = N * DIGITS;
+constexpr u32 TILES = 1, DIGIT_TILES = 1;  // of columns; tiles between which the digits of a row are divided
+constexpr u32 TILE_DIGITS = 4 / DIGIT_TILES, TILE_ROWS = COLUMNS / (TILE_DIGITS * GROUPS);  // columns of a row in a tile; rows that have some there
+constexpr u32 SLAB_PIECES = 2 * ACT_DIGITS * K_LANES + (ACT_DIGITS + 3) / 4;
 static_assert(WORDS == 4, "the layout of digits");
 
 constexpr u32 MANTISSA = 10, INFINITE = 31, BIAS = 15;  // of an activation
+// Added to a whole number below 2^21, this leaves it in a float's lowest bits, with 128 in its lowest two bytes and 64 in the one above.
+constexpr float WHOLE = 0x1.8p23f + 0x8080;
 
 // The digits of piece `slot` of some slabs: 16 lanes side by side have a slab of an activation row. All lanes of the wave are here, `there` or not.
 DEVICE void store_digits(u32x4* slabs, u32 slot, bool there, u32x4 piece) {
@@ -386,51 +393,60 @@ DEVICE void store_digits(u32x4* slabs, u32 slot, bool there, u32x4 piece) {
   UNROLL
   for (u32 i = 0; i < 4; i++) largest = max_pairs(largest, piece[i] & 0x7fff7fffu);
   largest = max_of_16_lanes(max_u32(largest & 0xffffu, largest >> 16));
-  const i32 exponent = static_cast<i32>(largest >> MANTISSA), wanted = 29 + static_cast<i32>(BIAS) - max_i32(exponent, 1);
+  const i32 exponent = static_cast<i32>(largest >> MANTISSA), wanted = 20 + static_cast<i32>(BIAS) - max_i32(exponent, 1);
   const i32 shift = wanted < 120 ? wanted : 120;  // whatever is smaller still becomes 0
   const float factor = as_float(static_cast<u32>(shift + 127) << 23);
-  u32 digits[8];  // of an element, from the lowest: bytes with 128 added, but for the highest
-  UNROLL
-  for (u32 i = 0; i < 4; i++) {
-    digits[2 * i] = static_cast<u32>(round_to_i32(low_f32(piece[i], T{}) * factor)) + 0x00808080u;
-    digits[2 * i + 1] = static_cast<u32>(round_to_i32(high_f32(piece[i], T{}) * factor)) + 0x00808080u;
-  }
   const u32 part = slot % ROW_PIECES / WORDS, word = slot % WORDS, n = slot / ROW_PIECES % N;
   const u32 u = slot / (ROW_PIECES * N);  // of the trip
   u32x4* slab = slabs + u * K_WAVES * SLAB_PIECES;
-  u32 turned[2][DIGITS];  // a digit of the elements whose codes are the lower halves of a word's bytes, and of the others
+  u32 turned[2][4];  // the digits, from the lowest, of the elements whose codes are the lower halves of a word's bytes, and of the others
   UNROLL
   for (u32 half = 0; half < 2; half++) {
-    turn_bytes(digits[2 * half], digits[2 * half + 4], digits[2 * half + 1], digits[2 * half + 5], turned[half]);
-    UNROLL
-    for (u32 d = 0; d < DIGITS - 1; d++) turned[half][d] ^= 0x80808080u;  // and taken off again
+    const u32 a = piece[half], b = piece[half + 2];
+    turn_bytes(bits_of(mul_add(low_f32(a, T{}), factor, WHOLE)), bits_of(mul_add(low_f32(b, T{}), factor, WHOLE)),
+               bits_of(mul_add(high_f32(a, T{}), factor, WHOLE)), bits_of(mul_add(high_f32(b, T{}), factor, WHOLE)), turned[half]);
+    turned[half][0] ^= 0x80808080u;  // taken off again
+    turned[half][1] ^= 0x80808080u;
+    turned[half][2] = (turned[half][2] + 0x40404040u) ^ 0x80808080u;
   }
   if (!there) return;
   UNROLL
   for (u32 d = 0; d < DIGITS; d++)
-    store8_lds(slab, ((word / 2 * ACT_COLUMNS + n * DIGITS + d) * K_LANES + part) * sizeof(u32x4) + word % 2 * 8, turned[0][d], turned[1][d]);
+    store8_lds(slab, ((word / 2 * ACT_DIGITS + n * DIGITS + d) * K_LANES + part) * sizeof(u32x4) + word % 2 * 8, turned[0][d], turned[1][d]);
   // The codes are 16 times too large.
   const float unit = exponent == static_cast<i32>(INFINITE) ? as_float(0x7fc00000u) : as_float(static_cast<u32>(127 - 4 - shift + 8 * static_cast<i32>(part)) << 23);
-  if (word == 0) reinterpret_cast<float*>(slab + 2 * ACT_COLUMNS * K_LANES)[n * DIGITS + part] = unit;
+  if (word == 0 && part < DIGITS) reinterpret_cast<float*>(slab + 2 * ACT_DIGITS * K_LANES)[n * DIGITS + part] = unit;
 }
 
-// What a lane has of the digits of a slab in one tile of columns. Columns beyond those that there are: others again, which are not stored.
+// Which digit, of which row, a tile's column is for. Digits beyond those that there are, and rows: the last again, which count for nothing.
+DEVICE u32 digit_of_column(u32 tile, u32 column) { return tile % DIGIT_TILES * TILE_DIGITS + column % TILE_DIGITS; }
+DEVICE u32 row_of_column(u32 tile, u32 column) { return tile / DIGIT_TILES * TILE_ROWS + column / (TILE_DIGITS * GROUPS); }
+DEVICE u32 place_of_column(u32 tile, u32 column) {
+  const u32 n = row_of_column(tile, column), d = digit_of_column(tile, column);
+  return (n < N ? n : N - 1) * DIGITS + (d < DIGITS ? d : DIGITS - 1);
+}
+
+// What a lane has of the digits of a slab in one tile of columns.
 struct ActDigits {
-  u32 word[WORDS][2];      // of its column: the digits that meet the lower codes of a word's bytes, and the upper ones
-  float worth[LANE_COLUMNS];  // of the columns whose sums it gets
+  u32 word[WORDS][2];             // of its column: the digits that meet the lower codes of a word's bytes, and the upper ones
+  float worth[LANE_COLUMNS / 2];  // of every second column whose sums it gets
+  i32 next[LANE_COLUMNS / 2];     // and how many times as much the one behind it: 2^8, or nothing
 };
 DEVICE ActDigits load_digits(const u32x4* slab, u32 tile) {
-  const u32 first = tile * COLUMNS, columns = ACT_COLUMNS - first;
+  const u32 place = place_of_column(tile, act_column());
   ActDigits x;
   UNROLL
   for (u32 half = 0; half < 2; half++) {
-    const u32x4 two = load16_lds(slab, ((act_column() % columns) * K_LANES + lane_part()) * sizeof(u32x4), (half * ACT_COLUMNS + first) * K_LANES * sizeof(u32x4));
+    const u32x4 two = load16_lds(slab, (place * K_LANES + lane_part()) * sizeof(u32x4), half * ACT_DIGITS * K_LANES * sizeof(u32x4));
     UNROLL
     for (u32 i = 0; i < 4; i++) x.word[half * 2 + i / 2][i % 2] = two[i];
   }
-  const float* worth = reinterpret_cast<const float*>(slab + 2 * ACT_COLUMNS * K_LANES);
+  const float* worth = reinterpret_cast<const float*>(slab + 2 * ACT_DIGITS * K_LANES);
   UNROLL
-  for (u32 i = 0; i < LANE_COLUMNS; i++) x.worth[i] = worth[first + (sum_column(0) + i) % columns];
+  for (u32 i = 0; i < LANE_COLUMNS; i += 2) {
+    x.worth[i / 2] = worth[place_of_column(tile, sum_column(i))];
+    x.next[i / 2] = digit_of_column(tile, sum_column(i + 1)) < DIGITS ? 256 : 0;
+  }
   return x;
 }
 struct RowSums {
@@ -439,24 +455,28 @@ struct RowSums {
   MEMBER float operator[](u32 r) const { return v[r]; }
 };
 
-// Where a lane finds its rows of the tile.
+// Where a lane finds its rows of the tile: elements (words) from bases that are the same for all. 32 bits, and every address is one instruction.
 struct Rows {
-  const u32* codes[Y_TILES][ROWS_OF_LANE];
-  const T* scales[Y_TILES][ROWS_OF_LANE];
-  const u32* zeros[Y_TILES][ROWS_OF_LANE];
+  const u32* codes;
+  const T* scales;
+  const u32* zeros;
   u32 zero_shift[Y_TILES][ROWS_OF_LANE];
+  u32 code_lane[Y_TILES][ROWS_OF_LANE], scale_lane[Y_TILES][ROWS_OF_LANE], zero_lane[Y_TILES][ROWS_OF_LANE];
 
   // The tile that begins at row m0 of M; beyond M the last row again, which is not stored.
   MEMBER void set(const u32* code_rows, u32 code_stride, const T* scale_rows, u32 scale_stride, const u32* zero_rows, u32 zero_stride, u32 m0, u32 M) {
+    codes = code_rows;
+    scales = scale_rows;
+    zeros = zero_rows;
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++) {
       const u32 m = m0 + y * ROWS < M ? m0 + y * ROWS : M - 1;
       UNROLL
       for (u32 r = 0; r < ROWS_OF_LANE; r++) {
         const u32 row = lane_row(r) < M - 1 - m ? lane_row(r) : M - 1 - m;
-        codes[y][r] = code_rows + static_cast<u64>(m + row) * code_stride;
-        scales[y][r] = scale_rows + static_cast<u64>(m + row) * scale_stride;
-        zeros[y][r] = zero_rows + static_cast<u64>((m + row) / 8) * zero_stride;
+        code_lane[y][r] = (m + row) * code_stride;
+        scale_lane[y][r] = (m + row) * scale_stride;
+        zero_lane[y][r] = (m + row) / 8 * zero_stride;
         zero_shift[y][r] = (m + row) % 8 * 4;
       }
     }
@@ -464,7 +484,6 @@ struct Rows {
 };
 
 constexpr u32 SCALES = ROWS_OF_LANE;
-DEVICE u32 scale_of_sum(u32 i) { return sum_row(i); }
 DEVICE u32 scale_row(u32 j) { return j; }
 DEVICE u32 scale_group(u32) { return 0; }
 
@@ -477,33 +496,34 @@ template <u32 U> struct Trip {
   // From slab `slab` on, every K_WAVES-th one.
   MEMBER void load(const Rows& rows, u32 slab) {
     const u32 k = slab * SLAB + lane_part() * A_CHUNK;
+    const u32 word = slab * (SLAB / 8) + lane_part() * WORDS;
     UNROLL
     for (u32 u = 0; u < U; u++)
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++)
         UNROLL
         for (u32 r = 0; r < ROWS_OF_LANE; r++)
-          load_words_once(codes[u][y][r], rows.codes[y][r], k / 2, u * K_WAVES * SLAB / 2);
+          load_words_once(codes[u][y][r], rows.codes + (rows.code_lane[y][r] + word), 0, u * K_WAVES * SLAB / 2);
     UNROLL
     for (u32 u = 0; u < U; u++) {
-      const u32 first = (slab + u * K_WAVES) * SLAB / GROUP_SIZE;
+      const u32 first = (slab + u * K_WAVES) * GROUPS;
       UNROLL
       for (u32 y = 0; y < Y_TILES; y++) {
         UNROLL
         for (u32 j = 0; j < SCALES; j++) {
           u32 group = first + scale_group(j);
-          scale[u][y][j] = load_one(rows.scales[y][scale_row(j)], group * sizeof(T), 0);
+          scale[u][y][j] = load_one(rows.scales + (rows.scale_lane[y][scale_row(j)] + group), 0, 0);
         }
         UNROLL
         for (u32 r = 0; r < ROWS_OF_LANE; r++)
-          zero[u][y][r] = load_one(rows.zeros[y][r], (k + u * K_WAVES * SLAB) / GROUP_SIZE * sizeof(u32), 0) >> rows.zero_shift[y][r] & 15;
+          zero[u][y][r] = load_one(rows.zeros + (rows.zero_lane[y][r] + (k + u * K_WAVES * SLAB) / GROUP_SIZE), 0, 0) >> rows.zero_shift[y][r] & 15;
       }
     }
   }
 };
 
 using Total = RowSums;
-constexpr u32 TOTALS = TILES, LANE_SUMS = ROWS_OF_LANE;
+constexpr u32 TOTALS = TILES / DIGIT_TILES, LANE_SUMS = ROWS_OF_LANE;
 
 // Activations of U slabs in LDS of the wave's own: the lanes fetch each piece once, and land it when the weights are on their way.
 template <u32 U> struct LandedAct {
@@ -537,7 +557,7 @@ struct OfWave {
       const u32 slot = i * WAVE + lane_id(), n = slot / ROW_PIECES % N, u = slot / (ROW_PIECES * N);
       const u32 k = (slab + u * K_WAVES) * SLAB + slot % ROW_PIECES * PIECE;
       x.fetched[i] = {};
-      if (slot < x.PIECES) x.fetched[i] = load16(act + static_cast<u64>(n) * act_stride, k * sizeof(T));
+      if (slot < x.PIECES) x.fetched[i] = load16(act + (n * act_stride + k), 0);
     }
     return x;
   }
@@ -574,10 +594,13 @@ template <u32 U, class Act> DEVICE void multiply_trip(Total (&total)[TOTALS][Y_T
         for (u32 j = 0; j < TILES; j++) sums[j] = multiply_digits(low, high, x[j].word[word], sums[j]);
       }
       UNROLL
-      for (u32 j = 0; j < TILES; j++)
+      for (u32 j = 0; j < TOTALS; j++)
         UNROLL
-        for (u32 r = 0; r < ROWS_OF_LANE; r++)
-          total[j][y][r] = mul_add(to_f32(trip.scale[u][y][r]), sum_of_digits(sums[j], r, x[j].worth), total[j][y][r]);
+        for (u32 r = 0; r < ROWS_OF_LANE; r++) {
+          const u32 first = j * DIGIT_TILES;
+          float sum = sum_of_digits(sums[first], r, x[first].worth, x[first].next);
+          total[j][y][r] = mul_add(to_f32(trip.scale[u][y][r]), sum, total[j][y][r]);
+        }
     }
   }
 }
@@ -591,14 +614,14 @@ SHARED float exchanged[2][WvPrGrp * YTILE * ADDENDS];  // [row of a wave][addend
 DEVICE void exchange(const Total (&total)[TOTALS][Y_TILES], u32 round) {
   const u32 first = wave_id() * YTILE;
   UNROLL
-  for (u32 j = 0; j < TILES; j++)
+  for (u32 j = 0; j < TOTALS; j++)
     UNROLL
     for (u32 y = 0; y < Y_TILES; y++)
       UNROLL
       for (u32 r = 0; r < ROWS_OF_LANE; r++) {
-        const float value = sum_of_row(total[j][y][r]);
-        const u32 n = j * TILE_ROWS + row_of_lane();
-        if (first_of_row() && n < N) exchanged[round][(first + y * ROWS + lane_row(r)) * ADDENDS + n] = value;
+        const float value = sum_of_row<GROUPS>(total[j][y][r]);
+        const u32 n = j * TILE_ROWS + row_of_lane<GROUPS>();
+        if (first_of_row<GROUPS>() && n < N) exchanged[round][(first + y * ROWS + lane_row(r)) * ADDENDS + n] = value;
       }
 }
 
@@ -622,8 +645,8 @@ GLOBAL void wvsplitk_int4_fp16_N2_THRDS32_YTILE16_WvPrGrp4_K_WAVES4_A_CHUNK32_UN
     const u32* codes, const T* scales, const u32* zeros, const T* act, const T* bias, T* out, u32 M, u32 K,
     u32 code_stride, u32 scale_stride, u32 zero_stride, u32 act_stride, u32 bias_stride, u32 groups) {
   const u32 slabs = (K + SLAB - 1) / SLAB;
-  const OfWave at = {act, act_stride, K, staged};
   const u32 wave = wave_id();
+  const OfWave at = {act, act_stride, K, staged};
 
   // The first weights of a tile are on their way before the last one's sums meet. K is whole trips of every wave.
   u32 round = 0, tile = group_id();
