@@ -22,6 +22,9 @@ FP8 = {torch.float8_e4m3fn: "ocp", torch.float8_e4m3fnuz: "fnuz"}
 ALIGNMENT = 16  # bytes; kernels load rows 16 bytes at a time
 MAX_STRIDE = 1 << 28  # elements of 16 bits; the kernels' offsets inside eight rows are 32-bit
 MAX_STRIDE_FP8 = 1 << 27  # elements of 8 bits; the same inside 32 rows
+MAX_INDEX = (
+    1 << 32
+)  # elements (words of codes) up to the end of a 4-bit weight: kernels find its rows by 32-bit indices
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,13 @@ def row_stride(name: str, tensor: Tensor, width: int, multiple: int, limit: int,
     if stride >= limit:
         problems.append(Problem((f"{name}.stride",), f"rows {stride} elements apart", f"below {limit}"))
     return stride
+
+
+def indexed_rows(name: str, rows: int, stride: int, problems: list[Problem]) -> None:
+    """Rows of a weight that kernels find by 32-bit indices; adds what is wrong to `problems`."""
+    if rows * stride > MAX_INDEX:
+        found = f"{rows} rows, {stride} elements apart"
+        problems.append(Problem((f"{name}.shape",), found, f"at most {MAX_INDEX} elements in all", "fewer rows a call"))
 
 
 def _same(a: Sequence[int], b: Sequence[int]) -> bool:

@@ -20,6 +20,7 @@ from kgen.ops.check import (
     LinearProblem,
     beside,
     differentiated,
+    indexed_rows,
     row_stride,
     shape_words,
     sizes_of_bias,
@@ -81,6 +82,7 @@ def check_4bit(
     multiple = ALIGNMENT // A.element_size() if K % GROUP_SIZES[0] == 0 else 1
     act_stride = row_stride("A", A, K, multiple, MAX_STRIDE, problems)
     bias_stride = 0
+    indexed_rows("B", M, K // 8, problems)
     if bias is not None and bias.dim() > 1:
         bias_stride = row_stride("bias", bias, M, 1, MAX_STRIDE, problems)
     if problems:

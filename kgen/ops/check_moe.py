@@ -8,7 +8,16 @@ from torch import Tensor, float32, int32
 from torch import dtype as TorchDtype
 
 from kgen.errors import OpError, Problem
-from kgen.ops.check import DTYPES, MAX_STRIDE, LinearProblem, beside, differentiated, row_stride, shape_words
+from kgen.ops.check import (
+    DTYPES,
+    MAX_STRIDE,
+    LinearProblem,
+    beside,
+    differentiated,
+    indexed_rows,
+    row_stride,
+    shape_words,
+)
 from kgen.ops.check_int4 import WEIGHT_STRIDE
 from kgen.spec.moe_down_reduce import MOST_SLOTS
 from kgen.spec.moe_gemm_w4a16 import BLOCK_SIZES as GEMM_BLOCK_SIZES
@@ -403,6 +412,7 @@ def _stack(
 def _strides(found: _Found, name: str, tensor: Tensor, multiple: int) -> tuple[int, int]:
     """Distances of a stack's rows and experts in elements; rows of one expert are at one distance."""
     rows = row_stride(name, tensor[0], tensor.shape[2], multiple, MAX_STRIDE // 8, found.problems)
+    indexed_rows(name, tensor.shape[1], rows, found.problems)
     between = tensor.stride(0)
     if tensor.shape[0] > 1 and (between % multiple or not 0 <= between < MAX_EXPERT_STRIDE):
         allowed = f"a multiple of {multiple}, below {MAX_EXPERT_STRIDE}"

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import kgen.ops  # noqa: F401
 from kgen.build import build
 from kgen.errors import MissingPieceError, OpError
+from kgen.ops.check_4bit import check_4bit
 from kgen.ops.gemm_4bit import gemm_4bit_reference
 from kgen.ops.pack.checkpoint import pack_checkpoint
 from kgen.ops.pack.load import load_codes4
@@ -271,3 +272,12 @@ def changed(**values: Any) -> dict[str, Any]:
 def test_what_is_wrong_is_said(values, words):
     with pytest.raises(OpError, match=words), FakeTensorMode(allow_non_fake_inputs=True):
         op(**changed(**values))
+
+
+def test_weights_beyond_32_bit_indices_are_refused():
+    M, K = (1 << 20) + 1, 1 << 15
+    tensors = {"A": ((1, K), BF16), "B": ((M * K // 2,), torch.uint8), "absmax": ((M * K // 64,), torch.float32)}
+    on_meta = {name: torch.empty(shape, dtype=dtype, device="meta") for name, (shape, dtype) in tensors.items()}
+    nested = dict.fromkeys(("absmax_8bit", "absmax_code", "absmax_offset"))
+    with pytest.raises(OpError, match="1048577 rows, 4096 elements apart"):
+        check_4bit("gemm_4bit", **on_meta, **nested, bias=None, shape=[M, K], blocksize=64, code="nf4")

@@ -179,3 +179,16 @@ def test_bad_tensors_are_named(change: dict[str, Tensor], words: str) -> None:
     with pytest.raises(OpError) as error:
         check_int4_linear("wvsplitk_int4", **(good | change))
     assert words in str(error.value)
+
+
+def test_weights_beyond_32_bit_indices_are_refused() -> None:
+    rows = (1 << 32) // 4096  # of 32768 codes
+    x = torch.empty(1, 32768, dtype=BF16, device="meta")
+    for more in (0, 1):
+        weight = torch.empty(rows + more, 4096, dtype=torch.int32, device="meta")
+        scales = torch.empty(rows + more, 256, dtype=BF16, device="meta")
+        if not more:
+            check_int4_linear("wvsplitk_int4", x, weight, scales, None, None)
+            continue
+        with pytest.raises(OpError, match=r"weight\.shape.*1048577 rows, 4096 elements apart"):
+            check_int4_linear("wvsplitk_int4", x, weight, scales, None, None)
