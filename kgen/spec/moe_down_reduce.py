@@ -70,7 +70,7 @@ class MoeDownReduceSpec(MoeSpec):
     DEQUANT: Dequant = Param(
         "magic",
         among=get_args(Dequant),
-        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-30 of the "
+        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-21 of the "
         "largest of their slab",
     )
     STAGING: Staging = Param(

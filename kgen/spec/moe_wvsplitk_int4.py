@@ -74,7 +74,7 @@ class MoeWvSplitKInt4Spec(MoeSpec):
     DEQUANT: Dequant = Param(
         "magic",
         among=get_args(Dequant),
-        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-30 of the "
+        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-21 of the "
         "largest of their slab",
     )
     STAGING: Staging = Param(

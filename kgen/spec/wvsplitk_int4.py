@@ -5,7 +5,7 @@
 M counts output features (weight rows), N activation rows, K the reduction. Codes are read once, 4 to 16 bytes a lane; activations come from
 LDS. Each wave multiplies exact codes (DEQUANT says how they become numbers) with fp32 sums over at most a group, applies the group's scale
 to the sum, and adds groups in fp32; one rounding to dtype at the end. The order of additions depends on the spec alone. With DEQUANT digits
-activations become whole numbers too, off by 2^-30 of the largest of their slab (templates/w4/digits.h.jinja), and groups are summed without error.
+activations become whole numbers too, off by 2^-21 of the largest of their slab (templates/w4/digits.h.jinja), and groups are summed without error.
 
 Layouts are those of kgen.ops.pack: eight codes of consecutive K in a word, in the order 0 2 4 6 1 3 5 7; zero points eight rows to a word.
 """
@@ -70,7 +70,7 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     DEQUANT: Dequant = Param(
         "magic",
         among=get_args(Dequant),
-        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-30 of the "
+        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-21 of the "
         "largest of their slab",
     )
     STAGING: Staging = Param(
