@@ -12,6 +12,29 @@ _END = re.compile(r"s_(endpgm\w*|setpc_b64|trap|branch|code_end|rfe_b64)$|(EXIT|
 
 
 @dataclass(frozen=True, slots=True)
+class Scoreboards:
+    """Which of a warp's six counters an NVIDIA instruction uses. Who waits for one waits for all that have raised it.
+
+    result     is raised until the result is there, None for none
+    operands   is raised until the operands have been read, None for none
+    waits      must be zero before the instruction goes out
+    """
+
+    result: int | None
+    operands: int | None
+    waits: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """As `kgen isa` prints it, empty where none is used."""
+        named = (("result", self.result), ("operands", self.operands))
+        words = [f"{name} {number}" for name, number in named if number is not None]
+        if self.waits:
+            words.append("waits " + " ".join(map(str, self.waits)))
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
 class Instruction:
     """One instruction.
 
@@ -21,6 +44,7 @@ class Instruction:
     operands   as text; of a pair: both halves' operands, separated by " :: second_mnemonic "
     size       bytes
     target     address that a branch goes to, or None
+    scoreboards  NVIDIA's; None on AMD, whose instructions say in so many words what they wait for
     """
 
     address: int
@@ -28,6 +52,7 @@ class Instruction:
     operands: str
     size: int
     target: int | None = None
+    scoreboards: Scoreboards | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
 """Instructions of sm_ kernels, by NVIDIA's own nvdisasm or cuobjdump (there is no open disassembler of this code).
 
-They come with the CUDA toolkit's binary utilities, and with the triton package that torch brings along on CUDA.
+They come with the CUDA toolkit's binary utilities, and with the triton package that torch brings along on CUDA. What they do not print, which
+scoreboards an instruction uses, is read from its bytes: the control field of instruction words since Volta, as Jia, Maggioni, Staiger and
+Scarpazza published it (Dissecting the NVIDIA Volta GPU Architecture via Microbenchmarking, 2018).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import re
@@ -14,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from kgen.binary.codeobject import CodeObject
-from kgen.binary.instruction import Instruction
+from kgen.binary.instruction import Instruction, Scoreboards
 from kgen.binary.process import run
 from kgen.errors import MissingPieceError
 
@@ -23,6 +26,8 @@ _LINE = re.compile(r"^\s*/\*([0-9a-f]+)\*/\s+(.*?)\s*;")
 _LABEL = re.compile(r"^(\.L\w+):")
 _JUMP = re.compile(r"BRA\b.*?(?:`\((\.L\w+)\)|(0x[0-9a-f]+))$")
 _TOOLS = ("nvdisasm", "cuobjdump")
+_RESULT, _OPERANDS, _WAITS = 110, 113, 116  # first bits of an instruction's fields; 7 in one of the first two: none
+_SCOREBOARDS = 6
 
 
 def disassemble(code: CodeObject, symbol: str) -> list[Instruction]:
@@ -33,7 +38,19 @@ def disassemble(code: CodeObject, symbol: str) -> list[Instruction]:
             f"no disassembler for {code.arch}: neither nvdisasm nor cuobjdump is on PATH, beside nvcc or in the triton package;"
             " install the CUDA toolkit's binary utilities, or `pip install triton`"
         )
-    return parse(_listing(str(tool), code.digest, code.data), symbol)
+    found = parse(_listing(str(tool), code.digest, code.data), symbol)
+    text = code.code(symbol)
+    words = ((each, text.data[each.address - text.address :][:_SIZE]) for each in found)
+    return [
+        dataclasses.replace(each, scoreboards=scoreboards(word)) if len(word) == _SIZE else each for each, word in words
+    ]
+
+
+def scoreboards(word: bytes) -> Scoreboards:
+    """What an instruction word of 16 bytes says of scoreboards."""
+    bits = int.from_bytes(word, "little")
+    result, operands = (number if (number := bits >> first & 7) != 7 else None for first in (_RESULT, _OPERANDS))
+    return Scoreboards(result, operands, tuple(i for i in range(_SCOREBOARDS) if bits >> (_WAITS + i) & 1))
 
 
 def find() -> Path | None:

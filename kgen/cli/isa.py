@@ -117,7 +117,8 @@ def _print_code(kernel: _Loaded, full: bool) -> None:
     for each in code:
         if full or each.address in inside:
             mark = "|" if full and each.address in inside else " "
-            print(f"{mark} {each.address:06x}  {each.text}")
+            boards = each.scoreboards.text if each.scoreboards else ""
+            print(f"{mark} {each.address:06x}  {each.text}" + (f"  ; {boards}" if boards else ""))
 
 
 def _print_diff(a: _Loaded, b: _Loaded, change: IsaDiff) -> None:

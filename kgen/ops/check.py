@@ -22,9 +22,7 @@ FP8 = {torch.float8_e4m3fn: "ocp", torch.float8_e4m3fnuz: "fnuz"}
 ALIGNMENT = 16  # bytes; kernels load rows 16 bytes at a time
 MAX_STRIDE = 1 << 28  # elements of 16 bits; the kernels' offsets inside eight rows are 32-bit
 MAX_STRIDE_FP8 = 1 << 27  # elements of 8 bits; the same inside 32 rows
-MAX_INDEX = (
-    1 << 32
-)  # elements (words of codes) up to the end of a 4-bit weight: kernels find its rows by 32-bit indices
+MAX_INDEX = 1 << 32  # words or elements of a 4-bit weight: kernels find its rows by 32-bit indices
 
 
 @dataclass(frozen=True)

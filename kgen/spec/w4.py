@@ -37,6 +37,9 @@ class W4Spec(KernelSpec):
 
     shape: ClassVar[type[GemmShape]] = W4Shape
     traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {"GROUP_SIZE": GROUP_SIZES, "HAS_ZP": (False, True)}
+    DIGITS: ClassVar[int] = DIGITS
+    DIGIT_COLUMNS: ClassVar[int] = DIGIT_COLUMNS
+    DIGIT_WORDS: ClassVar[int] = DIGIT_WORDS
 
     if TYPE_CHECKING:
         N: int
@@ -144,10 +147,6 @@ class W4Spec(KernelSpec):
     def row_tiles(self) -> int:
         """Accumulator tiles along M, each `lane_rows` rows."""
         return self.YTILE // self.lane_rows
-
-    DIGITS: ClassVar[int] = DIGITS
-    DIGIT_COLUMNS: ClassVar[int] = DIGIT_COLUMNS
-    DIGIT_WORDS: ClassVar[int] = DIGIT_WORDS
 
     @property
     def column_tiles(self) -> int:

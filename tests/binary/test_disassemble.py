@@ -13,7 +13,7 @@ import pytest
 from kgen.binary import llvm_c, read_binary, sass
 from kgen.binary.codeobject import CodeObject, KernelCode
 from kgen.binary.disassemble import BACKENDS, available, disassemble
-from kgen.binary.instruction import Instruction, branch_target, canonical, from_text
+from kgen.binary.instruction import Instruction, Scoreboards, branch_target, canonical, from_text
 from kgen.errors import CodeObjectError, MissingPieceError
 from tests.binary.samples import AMD, DATA
 
@@ -250,3 +250,24 @@ def test_sm_90_disassembles_where_the_tools_are(cubin):
     instructions = disassemble(read_binary(cubin), "dot")
     assert sum(i.mnemonic == "FFMA" for i in instructions) == 4
     assert isinstance(sass.find(), Path)
+
+
+def test_scoreboards_are_read_from_nvidia_instruction_words(cubin):
+    """`pick` begins with two loads of parameters on scoreboards 0 and 1; loads of what they point to wait for 1 and are waited for by 2."""
+    text = read_binary(cubin).code("pick")
+    used = [sass.scoreboards(text.data[i : i + 16]) for i in range(0, len(text.data), 16)]
+    assert used[0] == Scoreboards(0, None, ())
+    assert used[1] == Scoreboards(1, None, ())
+    assert used[2].text == ""
+    assert used[3] == Scoreboards(None, None, (0,))
+    assert used[5].text == "result 2, waits 1"
+    assert used[37] == Scoreboards(None, 1, (2,))  # a store: others may write its operands once it has read them
+    assert used[37].text == "operands 1, waits 2"
+
+
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+def test_instructions_of_sm_code_know_their_scoreboards(cubin):
+    code = read_binary(cubin)
+    found = disassemble(code, "pick")
+    assert len(found) == len(code.code("pick").data) // 16
+    assert (found[5].mnemonic, found[5].scoreboards) == ("LDG.E", Scoreboards(2, None, (1,)))
