@@ -220,6 +220,14 @@ def row_stride(name: str, tensor: Tensor, width: int, multiple: int, limit: int,
     return stride
 
 
+def indexed_stride(name: str, tensor: Tensor, multiple: int, limit: int, problems: list[Problem]) -> int:
+    """`row_stride` of a 4-bit weight's codes, scales or zero points [rows, width], whose rows kernels find by 32-bit indices."""
+    rows, width = tensor.shape
+    stride = row_stride(name, tensor, width, multiple, limit, problems)
+    indexed_rows(name, rows, stride, problems)
+    return stride
+
+
 def indexed_rows(name: str, rows: int, stride: int, problems: list[Problem]) -> None:
     """Rows of a weight that kernels find by 32-bit indices; adds what is wrong to `problems`."""
     if rows * stride > MAX_INDEX:

@@ -15,7 +15,7 @@ from kgen.ops.check import (
     LinearProblem,
     beside,
     differentiated,
-    indexed_rows,
+    indexed_stride,
     row_stride,
     shape_words,
     sizes_of_bias,
@@ -168,12 +168,8 @@ def _weight_strides(
     weight: Tensor, scales: Tensor, zeros: Tensor | None, limit: int, problems: list[Problem]
 ) -> tuple[int, int, int]:
     """Distances of the rows of codes (in words), scales and zero points (0 for none); adds what is wrong to `problems`."""
-    groups = scales.shape[1]
-    strides = (
-        row_stride("weight", weight, weight.shape[1], WEIGHT_STRIDE, limit, problems),
-        row_stride("scales", scales, groups, 1, limit, problems),
-        0 if zeros is None else row_stride("zeros", zeros, groups, 1, limit, problems),
+    return (
+        indexed_stride("weight", weight, WEIGHT_STRIDE, limit, problems),
+        indexed_stride("scales", scales, 1, limit, problems),
+        0 if zeros is None else indexed_stride("zeros", zeros, 1, limit, problems),
     )
-    indexed_rows("weight", weight.shape[0], strides[0], problems)
-    indexed_rows("scales", scales.shape[0], strides[1], problems)
-    return strides

@@ -14,7 +14,7 @@ from kgen.ops.check import (
     LinearProblem,
     beside,
     differentiated,
-    indexed_rows,
+    indexed_stride,
     row_stride,
     shape_words,
 )
@@ -411,8 +411,7 @@ def _stack(
 
 def _strides(found: _Found, name: str, tensor: Tensor, multiple: int) -> tuple[int, int]:
     """Distances of a stack's rows and experts in elements; rows of one expert are at one distance."""
-    rows = row_stride(name, tensor[0], tensor.shape[2], multiple, MAX_STRIDE // 8, found.problems)
-    indexed_rows(name, tensor.shape[1], rows, found.problems)
+    rows = indexed_stride(name, tensor[0], multiple, MAX_STRIDE // 8, found.problems)
     between = tensor.stride(0)
     if tensor.shape[0] > 1 and (between % multiple or not 0 <= between < MAX_EXPERT_STRIDE):
         allowed = f"a multiple of {multiple}, below {MAX_EXPERT_STRIDE}"

@@ -192,3 +192,13 @@ def test_weights_beyond_32_bit_indices_are_refused() -> None:
             continue
         with pytest.raises(OpError, match=r"weight\.shape.*1048577 rows, 4096 elements apart"):
             check_int4_linear("wvsplitk_int4", x, weight, scales, None, None)
+
+
+def test_zero_points_beyond_32_bit_indices_are_refused() -> None:
+    weight = torch.empty(1032, 16, dtype=torch.int32, device="meta")
+    scales = torch.empty(1032, 1, dtype=BF16, device="meta")
+    zeros = torch.empty_strided((129, 1), ((1 << 25) - 1, 1), dtype=torch.int32, device="meta")
+    x = torch.empty(1, 128, dtype=BF16, device="meta")
+    check_int4_linear("wvsplitk_int4", x, weight[:1024], scales[:1024], zeros[:128], None)
+    with pytest.raises(OpError, match=r"zeros\.shape.*129 rows, 33554431 elements apart"):
+        check_int4_linear("wvsplitk_int4", x, weight, scales, zeros, None)
