@@ -20,9 +20,6 @@ from kgen.spec.base import KernelSpec, rule
 from kgen.spec.problem import GemmShape, W4Shape, ceil_div
 
 Dequant = Literal["scalar", "magic", "finite", "truncate", "actsum", "digits"]
-DIGITS = 3  # bytes of an activation that DEQUANT digits multiplies as whole numbers
-DIGIT_COLUMNS = 4  # columns of the matrix instruction that they take, in each group of a slab
-DIGIT_WORDS = 4  # words of a chunk, as digits lie in LDS
 GROUP_SIZES = (32, 64, 128)
 WORD = 8  # codes of one 32-bit word
 _SGPRS = 31
@@ -37,9 +34,9 @@ class W4Spec(KernelSpec):
 
     shape: ClassVar[type[GemmShape]] = W4Shape
     traits: ClassVar[Mapping[str, tuple[int | bool, ...]]] = {"GROUP_SIZE": GROUP_SIZES, "HAS_ZP": (False, True)}
-    DIGITS: ClassVar[int] = DIGITS
-    DIGIT_COLUMNS: ClassVar[int] = DIGIT_COLUMNS
-    DIGIT_WORDS: ClassVar[int] = DIGIT_WORDS
+    DIGITS: ClassVar[int] = 3  # bytes of an activation that DEQUANT digits multiplies as whole numbers
+    DIGIT_COLUMNS: ClassVar[int] = 4  # columns of the matrix instruction that they take, in each group of a slab
+    DIGIT_WORDS: ClassVar[int] = 4  # words of a chunk, as digits lie in LDS
 
     if TYPE_CHECKING:
         N: int
@@ -153,12 +150,12 @@ class W4Spec(KernelSpec):
         """Accumulator tiles along N."""
         if not self.matrix:
             return self.N
-        return ceil_div(self.N * self.groups_of_slab * (DIGIT_COLUMNS if self.digits else 1), self.columns)
+        return ceil_div(self.N * self.groups_of_slab * (self.DIGIT_COLUMNS if self.digits else 1), self.columns)
 
     @property
     def digit_tiles(self) -> int:
         """Accumulator tiles along N between which the digits of an activation row are divided: two where its groups take more than one."""
-        return max(1, self.groups_of_slab * DIGIT_COLUMNS // self.columns) if self.digits else 1
+        return max(1, self.groups_of_slab * self.DIGIT_COLUMNS // self.columns) if self.digits else 1
 
     @property
     def addends(self) -> int:
@@ -189,7 +186,7 @@ class W4Spec(KernelSpec):
     def slab_bytes(self) -> int:
         """LDS bytes of a staged slab: the activations, and the sum of each chunk or what a column of digits is worth where DEQUANT needs it."""
         if self.digits:
-            return self.N * DIGITS * self.slab + 16 * ceil_div(self.N * DIGITS, 4)
+            return self.N * self.DIGITS * self.slab + 16 * ceil_div(self.N * self.DIGITS, 4)
         return self.N * (2 * self.slab + (4 * self.k_lanes if self.DEQUANT == "actsum" else 0))
 
     @property
@@ -208,7 +205,7 @@ class W4Spec(KernelSpec):
     def group_additions(self) -> int:
         """Products that one sum takes before it meets its scale."""
         if self.digits:
-            return DIGIT_COLUMNS  # whole numbers add without error; then a product's digits come together
+            return self.DIGIT_COLUMNS  # whole numbers add without error; then a product's digits come together
         return self.A_CHUNK * (self.k_lanes // self.groups_of_slab if self.matrix else 1)
 
     @property
@@ -296,9 +293,10 @@ class W4Spec(KernelSpec):
         if not self.matrix:
             found = f"digits on {arch.name}, whose lanes work on one row at a time"
             return Problem(("DEQUANT",), found, "digits on CDNA and sm_90", "DEQUANT = actsum")
-        if self.words != DIGIT_WORDS:
+        if self.words != self.DIGIT_WORDS:
             found = f"digits with {self.A_CHUNK} codes to a lane"
-            return Problem(("DEQUANT", "A_CHUNK"), found, f"{WORD * DIGIT_WORDS}", f"A_CHUNK = {WORD * DIGIT_WORDS}")
+            chunk = WORD * self.DIGIT_WORDS
+            return Problem(("DEQUANT", "A_CHUNK"), found, str(chunk), f"A_CHUNK = {chunk}")
         if self.STAGING not in ("wave", "own"):
             return Problem(
                 ("DEQUANT", "STAGING"),
