@@ -41,9 +41,7 @@ def disassemble(code: CodeObject, symbol: str) -> list[Instruction]:
     found = parse(_listing(str(tool), code.digest, code.data), symbol)
     text = code.code(symbol)
     words = ((each, text.data[each.address - text.address :][:_SIZE]) for each in found)
-    return [
-        dataclasses.replace(each, scoreboards=scoreboards(word)) if len(word) == _SIZE else each for each, word in words
-    ]
+    return [dataclasses.replace(each, scoreboards=scoreboards(word)) for each, word in words]
 
 
 def scoreboards(word: bytes) -> Scoreboards:
