@@ -36,6 +36,7 @@ _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
 # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB.
 _WINDOW_BYTES = 16 * 1024
 _ABSMAX_CODES = 256  # numbers that nested absmax is made of
+_PART_LANES = 4  # lanes of the matrix instruction that have a part of a row's K
 _PAGE = 256  # bytes from one entry of a paged table to the next: the entry's number is a byte of its address
 _ARGS = layout_args(
     ("const u32*", "codes"),
@@ -117,6 +118,13 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         le=64,
         doc="trips by which each tile begins its walk over K later than the tile before it, against camping on memory channels",
     )
+    K_PARTS: int | None = Param(
+        None,
+        among=(None, 8),
+        doc="parts of a weight row's K that lie side by side in the rows of the matrix instruction, each with its activations in a column "
+        "of its own, so that a load of a wave is one piece of memory; none: those rows are weight rows",
+    )
+    AHEAD: bool = Param(False, doc="a trip's loads are on their way while the one before is multiplied")
 
     # ---- derived
 
@@ -127,8 +135,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
 
     @property
     def matrix(self) -> bool:
-        """Whether the matrix instruction multiplies: on 16-bit elements, where its tile takes more columns than 8."""
-        return self.dtype != "fp32" and not self.facts.matrix.startswith("wmma")
+        """Whether the matrix instruction's rows are weight rows: on 16-bit elements, where its tile takes more columns than 8."""
+        return self.dtype != "fp32" and not self.facts.matrix.startswith("wmma") and self.K_PARTS is None
 
     @property
     def some_rows(self) -> bool:
@@ -138,7 +146,12 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def piece(self) -> int:
         """K comes in whole groups, as many as have their absmax loaded at once."""
-        return self.GROUP_SIZE * (self.ABSMAX or 1)
+        return self.k_unit * (self.ABSMAX or 1)
+
+    @property
+    def k_unit(self) -> int:
+        """K comes in whole ones of so many elements: groups, with K_PARTS slabs, which hold all parts."""
+        return self.slab if self.K_PARTS else super().k_unit
 
     @property
     def rows_tried(self) -> tuple[int, ...]:
@@ -216,7 +229,7 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         word = 2 * self.act_bytes * self.column_tiles
         fetched = self.UNRL * self.words * self.N * self.k_lanes if self.STAGING == "wave" else 0
         if self.from_memory:
-            return word * ceil_div(self.words * self.UNRL, self.words_side_by_side)
+            return word * ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.trips_at_once
         return word * 2 + 4 * ceil_div(fetched, self.facts.wave)
 
     @property
@@ -225,11 +238,29 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         kept = self.UNRL * (min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2)
         if self.ABSMAX in (None, 1) and self.STAGING == "columns":  # one of each row for a load of activations
             kept = ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.rows_of_lane
+        if self.K_PARTS:  # that of the row whose sum a lane has, of two
+            return self.YTILE // 2 * self.UNRL * self.trips_at_once * (2 if self.NESTED else 1)
+        if self.AHEAD:
+            kept = self.UNRL * self.trips_at_once
         return self.row_tiles * kept * (2 if self.NESTED else 1)
+
+    @property
+    def trips_at_once(self) -> int:
+        """Trips whose operands a lane has: the one that is multiplied, and with AHEAD the next."""
+        return 2 if self.AHEAD else 1
+
+    @property
+    def weight_vgprs(self) -> int:
+        """Registers for the codes of one trip, or of two."""
+        if self.K_PARTS or self.AHEAD:
+            return self.row_tiles * self.UNRL * self.words * self.trips_at_once
+        return super().weight_vgprs
 
     @property
     def sum_vgprs(self) -> int:
         """Registers for sums: of the row, and of the group at hand; of each word that came beside the first the two that may be looked at."""
+        if self.K_PARTS:
+            return self.YTILE // 2 + 4  # of a row of two; a tile of the matrix instruction
         beside = min(self.words_side_by_side, self.words * self.UNRL) - 1
         return super().sum_vgprs + (2 * self.row_tiles * beside if self.STAGING == "columns" else 0)
 
@@ -241,7 +272,13 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def decode_vgprs(self) -> int:
         """Registers for decoded pairs and what making them takes."""
-        return (4 * self.act_bytes + 4) * self.rows_of_lane * self.row_tiles
+        rows = 2 if self.K_PARTS else self.rows_of_lane * self.row_tiles
+        return (4 * self.act_bytes + 4) * rows
+
+    @property
+    def group_additions(self) -> int:
+        """Products that one sum takes before it meets its absmax: with K_PARTS those of a part."""
+        return self.A_CHUNK * _PART_LANES if self.K_PARTS else super().group_additions
 
     @property
     def addresses_of_row(self) -> int:
@@ -369,6 +406,43 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return Problem(("STAGING", "N", "A_CHUNK", "GROUP_SIZE"), found, allowed, "STAGING = global")
 
     @rule
+    def parts_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
+        """Eight parts of a row meet eight columns of the activations' row; a part has one absmax; rows come in pairs."""
+        if self.K_PARTS is None:
+            return None
+        if self.dtype == "fp32" or arch.vendor != "nvidia":
+            found = f"{self.K_PARTS} in {self.dtype} on {arch.name}"
+            return Problem(("K_PARTS",), found, "16-bit types on sm_90", "K_PARTS = none")
+        if self.N > 1:
+            return Problem(("K_PARTS", "N"), f"{self.N} rows", "1: every column is for a part of it", "K_PARTS = none")
+        if self.YTILE not in (2, 4, 8):
+            return Problem(("K_PARTS", "YTILE"), f"YTILE {self.YTILE}", "2, 4 or 8 rows", "YTILE = 8")
+        if self.STAGING != "global":
+            found = f"STAGING {self.STAGING}, where each lane multiplies other activations"
+            return Problem(("K_PARTS", "STAGING"), found, "global", "STAGING = global")
+        if self.GROUP_SIZE % (part := _PART_LANES * self.A_CHUNK):
+            found = f"{self.GROUP_SIZE} with parts of {part} elements"
+            allowed = f"a multiple of {part}: a part has one absmax"
+            return Problem(
+                ("GROUP_SIZE", "A_CHUNK", "K_PARTS"), found, allowed, f"A_CHUNK = {self.GROUP_SIZE // _PART_LANES}"
+            )
+        return None
+
+    @rule
+    def next_trip_is_one_row_to_a_wave(self, arch: ArchFacts) -> Problem | None:
+        """The loads that go out ahead are those of a row over the whole wave."""
+        if not self.AHEAD:
+            return None
+        if arch.vendor != "nvidia":
+            return Problem(("AHEAD",), f"AHEAD on {arch.name}", "sm_90", "AHEAD = false")
+        if self.matrix:
+            found = f"AHEAD in {self.dtype}, where a wave has {self.lane_rows} weight rows side by side"
+            return Problem(("AHEAD", "K_PARTS"), found, "fp32, or K_PARTS", "K_PARTS = 8")
+        if self.STAGING not in ("global", "lds"):
+            return Problem(("AHEAD", "STAGING"), f"AHEAD with STAGING {self.STAGING}", "global or lds", "STAGING = lds")
+        return None
+
+    @rule
     def static_lds_fits(self, arch: ArchFacts) -> Problem | None:
         least = self.lds_bytes(GemmShape(1, self.N, self.GROUP_SIZE))
         if self.static_lds <= arch.static_lds and least <= arch.lds_per_group:
@@ -492,6 +566,8 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
     @property
     def multiplies_per_step(self) -> int:
         """How many multiplying instructions one trip holds."""
+        if self.K_PARTS:  # two for a word of two rows
+            return self.words * self.UNRL * self.YTILE
         if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
             per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
             return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word

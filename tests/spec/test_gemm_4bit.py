@@ -26,6 +26,7 @@ PAGES = PLAIN | {
     "COPIES": 32,
     "STAGING": "global",
 }
+PARTS = PAGES | {"YTILE": 8, "WvPrGrp": 8, "UNRL": 1, "K_PARTS": 8, "AHEAD": True}
 SINGLE = PLAIN | {"dtype": "fp32", "N": 1, "TABLE": "lds", "COPIES": 1}
 
 specs = st.builds(
@@ -45,6 +46,8 @@ specs = st.builds(
     COPIES=st.sampled_from((None, 1, 8, 32)),
     STAGING=st.sampled_from(("lds", "window", "global", "wave", "columns")),
     SKEW=st.sampled_from((None, 1)),
+    K_PARTS=st.sampled_from((None, 8)),
+    AHEAD=st.booleans(),
 )
 
 
@@ -86,6 +89,16 @@ def test_the_parameters_set_holds_every_value_of_every_parameter_somewhere():
         (MATRIX | {"STAGING": "columns"}, {"STAGING"}),
         (PAGES | {"ABSMAX": 1}, {"ABSMAX", "STAGING"}),
         (PAGES | {"A_CHUNK": 8, "UNRL": 4, "ABSMAX": 4}, {"ABSMAX", "A_CHUNK"}),
+        (PARTS | {"N": 2}, {"K_PARTS", "N"}),
+        (PARTS | {"YTILE": 6}, {"K_PARTS", "YTILE"}),
+        (PARTS | {"A_CHUNK": 32}, {"A_CHUNK", "GROUP_SIZE"}),
+        (PARTS | {"STAGING": "lds"}, {"K_PARTS", "STAGING"}),
+        (PARTS | {"dtype": "fp32", "COPIES": 16}, {"K_PARTS"}),
+        (PARTS | {"ABSMAX": 1}, {"ABSMAX"}),
+        (MATRIX | {"YTILE": 8, "K_PARTS": 8, "STAGING": "global"}, {"K_PARTS"}),
+        (PAGES | {"AHEAD": True}, {"AHEAD", "K_PARTS"}),
+        (PLAIN | {"AHEAD": True}, {"AHEAD"}),
+        (SINGLE | {"arch": "sm_90", "STAGING": "window", "AHEAD": True}, {"AHEAD", "STAGING"}),
         (MATRIX | {"YTILE": 8}, {"YTILE"}),
         (MATRIX | {"K_WAVES": 16}, {"K_WAVES", "WvPrGrp"}),
     ],
@@ -93,6 +106,16 @@ def test_the_parameters_set_holds_every_value_of_every_parameter_somewhere():
 def test_rules_name_their_fields(values, fields):
     found = {field for problem in Gemm4BitSpec.problems_of(values) for field in problem.fields}
     assert fields <= found
+
+
+@pytest.mark.parametrize(("chunk", "slab"), [(8, 256), (16, 512)])
+def test_parts_of_k_are_whole_slabs(chunk, slab):
+    spec = Gemm4BitSpec.checked(PARTS | {"A_CHUNK": chunk})
+    assert spec.fits(GemmShape(4096, 1, 21 * slab)) is None
+    problem = spec.fits(GemmShape(4096, 1, 21 * slab + slab // 2))
+    assert problem is not None
+    assert problem.fields == ("K",)
+    assert str(slab) in problem.allowed
 
 
 def test_more_rows_than_a_pass_holds_take_more_groups():
