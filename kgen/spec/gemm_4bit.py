@@ -21,23 +21,17 @@ from typing import ClassVar, Literal, get_args
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Dtype, Launch, Param, layout_args, rule
-from kgen.spec.codes4 import SCALES, Code, fp32_bits, plain_planes, table_bits, xor_planes
+from kgen.spec.codes4_wave import PART_LANES, Codes4Spec, Table
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import Code4Shape, GemmShape, ceil_div
-from kgen.spec.w4 import GROUP_SIZES, W4Spec
+from kgen.spec.w4 import GROUP_SIZES
 
 Staging = Literal["lds", "window", "global", "wave", "columns"]
-Table = Literal["perm", "lds", "pages"]
 
 BLOCKSIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)  # what bitsandbytes quantises in
 NESTED_BLOCK = 256  # blocks that share a second absmax
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 16, 24, 32, 48, 64)
 _SIMT_ROWS = 8  # most rows whose sums a lane keeps where it makes all of them
-# LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB.
-_WINDOW_BYTES = 16 * 1024
-_ABSMAX_CODES = 256  # numbers that nested absmax is made of
-_PART_LANES = 4  # lanes of the matrix instruction that have a part of a row's K
-_PAGE = 256  # bytes from one entry of a paged table to the next: the entry's number is a byte of its address
 _ARGS = layout_args(
     ("const u32*", "codes"),
     ("const f32*", "absmax"),
@@ -57,7 +51,7 @@ _ARGS = layout_args(
 )
 
 
-class Gemm4BitSpec(W4Spec, LinearSpec):
+class Gemm4BitSpec(Codes4Spec, LinearSpec):
     """Parameters of one gemm_4bit kernel; see the module's docstring for the mathematics and docs/gemm_4bit.md for layouts."""
 
     family: ClassVar[str] = "gemm_4bit"
@@ -134,11 +128,6 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return range(1, ROWS[-1] + 1)
 
     @property
-    def matrix(self) -> bool:
-        """Whether the matrix instruction's rows are weight rows: on 16-bit elements, where its tile takes more columns than 8."""
-        return self.dtype != "fp32" and not self.facts.matrix.startswith("wmma") and self.K_PARTS is None
-
-    @property
     def some_rows(self) -> bool:
         """Whether a pass may have fewer rows than N."""
         return True
@@ -149,166 +138,10 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         return self.k_unit * (self.ABSMAX or 1)
 
     @property
-    def k_unit(self) -> int:
-        """K comes in whole ones of so many elements: groups, with K_PARTS slabs, which hold all parts."""
-        return self.slab if self.K_PARTS else super().k_unit
-
-    @property
     def rows_tried(self) -> tuple[int, ...]:
         """A whole pass, less than one, one row, and three passes."""
         counts = (self.N, max(1, self.N - 1), 1, 2 * self.N + 1)
         return tuple(dict.fromkeys(count for count in counts if count in self.row_counts()))
-
-    @property
-    def act_bytes(self) -> int:
-        """Bytes of an activation."""
-        return 4 if self.dtype == "fp32" else 2
-
-    @property
-    def slab_bytes(self) -> int:
-        """LDS bytes of a staged slab."""
-        return self.N * self.act_bytes * self.slab
-
-    @property
-    def window(self) -> int | None:
-        """K elements of a window: whole trips of all waves that share K, two at least where half of LDS holds them, else one."""
-        if self.STAGING != "window":
-            return None
-        trip = self.UNRL * self.K_WAVES
-        wanted = max(_WINDOW_BYTES * ceil_div(self.N * self.act_bytes, 16), 2 * trip * self.slab_bytes)
-        wanted = min(wanted, self.facts.lds_per_group // 2)
-        return max(1, wanted // (self.slab_bytes * trip)) * trip * self.slab
-
-    @property
-    def paged_bytes(self) -> int:
-        """LDS of a paged table: more than a kernel may declare on NVIDIA, so the launch gives it."""
-        return 256 * _PAGE if self.TABLE == "pages" else 0
-
-    @property
-    def entry_bytes(self) -> int:
-        """LDS from one entry of the table of pairs to the next; the copies of an entry lie side by side at its beginning."""
-        return _PAGE if self.TABLE == "pages" else 2 * self.act_bytes * (self.COPIES or 0)
-
-    @property
-    def table_bytes(self) -> int:
-        """LDS of the table of pairs and of the table of nested absmax."""
-        pairs = 256 * self.entry_bytes
-        pairs += 0 if self.COPIES is None or self.fills_by_permute else 4 * 16  # and the 16 numbers
-        return pairs + (4 * _ABSMAX_CODES if self.NESTED else 0)
-
-    @property
-    def fills_by_permute(self) -> bool:
-        """Whether permutes make the table of pairs in LDS: where they give elements in order, and an entry's copies are whole vectors."""
-        return self.COPIES is not None and self.COPIES >= 4 and self.dtype != "fp32" and self.facts.vendor == "nvidia"
-
-    @property
-    def words_side_by_side(self) -> int:
-        """Words of activations that one load of a wave brings for each row: with STAGING columns as many as its groups have columns for."""
-        return max(1, self.columns // (self.N * self.groups_of_slab)) if self.STAGING == "columns" else 1
-
-    @property
-    def late_tables(self) -> bool:
-        """Whether tables in LDS are filled while the first weights are on their way: where nothing else is staged before them."""
-        return self.table_bytes > 0 and self.STAGING in ("global", "wave", "columns")
-
-    @property
-    def static_lds(self) -> int:
-        """LDS bytes known at compile time."""
-        return self.exchange_bytes + self.table_bytes - self.paged_bytes
-
-    # ---- registers of a lane: estimates on the large side
-
-    @property
-    def from_memory(self) -> bool:
-        """Whether a lane loads activations from memory beside the weights."""
-        return self.STAGING in ("global", "columns")
-
-    @property
-    def act_vgprs(self) -> int:
-        """Registers for activations: of a trip where they come from memory, else of a word and the next one, and a lane's share of a wave's own."""
-        word = 2 * self.act_bytes * self.column_tiles
-        fetched = self.UNRL * self.words * self.N * self.k_lanes if self.STAGING == "wave" else 0
-        if self.from_memory:
-            return word * ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.trips_at_once
-        return word * 2 + 4 * ceil_div(fetched, self.facts.wave)
-
-    @property
-    def scale_vgprs(self) -> int:
-        """Registers for absmax of a trip, and for finding it."""
-        kept = self.UNRL * (min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2)
-        if self.ABSMAX in (None, 1) and self.STAGING == "columns":  # one of each row for a load of activations
-            kept = ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.rows_of_lane
-        if self.K_PARTS:  # that of the row whose sum a lane has, of two
-            return self.YTILE // 2 * self.UNRL * self.trips_at_once * (2 if self.NESTED else 1)
-        if self.AHEAD:
-            kept = self.UNRL * self.trips_at_once
-        return self.row_tiles * kept * (2 if self.NESTED else 1)
-
-    @property
-    def trips_at_once(self) -> int:
-        """Trips whose operands a lane has: the one that is multiplied, and with AHEAD the next."""
-        return 2 if self.AHEAD else 1
-
-    @property
-    def weight_vgprs(self) -> int:
-        """Registers for the codes of one trip, or of two."""
-        if self.K_PARTS or self.AHEAD:
-            return self.row_tiles * self.UNRL * self.words * self.trips_at_once
-        return super().weight_vgprs
-
-    @property
-    def sum_vgprs(self) -> int:
-        """Registers for sums: of the row, and of the group at hand; of each word that came beside the first the two that may be looked at."""
-        if self.K_PARTS:
-            return self.YTILE // 2 + 4  # of a row of two; a tile of the matrix instruction
-        beside = min(self.words_side_by_side, self.words * self.UNRL) - 1
-        return super().sum_vgprs + (2 * self.row_tiles * beside if self.STAGING == "columns" else 0)
-
-    @property
-    def lane_additions(self) -> int:
-        """Additions over the lanes of a row, and over the columns that words lie side by side in."""
-        return super().lane_additions + self.words_side_by_side.bit_length() - 1
-
-    @property
-    def decode_vgprs(self) -> int:
-        """Registers for decoded pairs and what making them takes."""
-        rows = 2 if self.K_PARTS else self.rows_of_lane * self.row_tiles
-        return (4 * self.act_bytes + 4) * rows
-
-    @property
-    def group_additions(self) -> int:
-        """Products that one sum takes before it meets its absmax: with K_PARTS those of a part."""
-        return self.A_CHUNK * _PART_LANES if self.K_PARTS else super().group_additions
-
-    @property
-    def addresses_of_row(self) -> int:
-        """Scalar registers for a row's addresses, where lanes work on one row."""
-        return 3
-
-    # ---- the table, for the template
-
-    @property
-    def code(self) -> Code:
-        """What the codes stand for."""
-        return "fp4" if self.FP4 else "nf4"
-
-    @property
-    def table(self) -> tuple[int, ...]:
-        """What the 16 codes stand for, as patterns of dtype."""
-        return table_bits(self.code, self.dtype)
-
-    @property
-    def planes(self) -> tuple[tuple[int, int, int, int], ...]:
-        """The same as tables of the low and the high byte for the target's byte permute, four words each."""
-        planes = (
-            plain_planes if self.facts.vendor == "nvidia" or self.code == "fp4" else xor_planes
-        )  # fp4: bit 3 is the sign
-        return planes(self.code, self.dtype)
-
-    @property
-    def descale(self) -> int:
-        """1 / SCALE as a pattern of fp32."""
-        return fp32_bits(1 / SCALES[self.code, self.dtype])
 
     # ---- rules
 
@@ -420,11 +253,11 @@ class Gemm4BitSpec(W4Spec, LinearSpec):
         if self.STAGING != "global":
             found = f"STAGING {self.STAGING}, where each lane multiplies other activations"
             return Problem(("K_PARTS", "STAGING"), found, "global", "STAGING = global")
-        if self.GROUP_SIZE % (part := _PART_LANES * self.A_CHUNK):
+        if self.GROUP_SIZE % (part := PART_LANES * self.A_CHUNK):
             found = f"{self.GROUP_SIZE} with parts of {part} elements"
             allowed = f"a multiple of {part}: a part has one absmax"
             return Problem(
-                ("GROUP_SIZE", "A_CHUNK", "K_PARTS"), found, allowed, f"A_CHUNK = {self.GROUP_SIZE // _PART_LANES}"
+                ("GROUP_SIZE", "A_CHUNK", "K_PARTS"), found, allowed, f"A_CHUNK = {self.GROUP_SIZE // PART_LANES}"
             )
         return None
 
