@@ -123,14 +123,15 @@ class Codes4Spec(W4Spec):
     @property
     def scale_vgprs(self) -> int:
         """Registers for absmax of a trip, and for finding it."""
+        numbers = 2 if self.NESTED else 1
+        if self.K_PARTS:  # that of the row whose sum a lane has, of two
+            return self.YTILE // 2 * self.UNRL * self.trips_at_once * numbers
         kept = self.UNRL * (min(4, self.rows_of_lane * self.groups_of_slab) if self.matrix else 2)
         if self.ABSMAX in (None, 1) and self.STAGING == "columns":  # one of each row for a load of activations
             kept = ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.rows_of_lane
-        if self.K_PARTS:  # that of the row whose sum a lane has, of two
-            return self.YTILE // 2 * self.UNRL * self.trips_at_once * (2 if self.NESTED else 1)
         if self.AHEAD:
             kept = self.UNRL * self.trips_at_once
-        return self.row_tiles * kept * (2 if self.NESTED else 1)
+        return self.row_tiles * kept * numbers
 
     @property
     def trips_at_once(self) -> int:

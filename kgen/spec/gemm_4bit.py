@@ -138,6 +138,10 @@ class Gemm4BitSpec(Codes4Spec, LinearSpec):
         return self.k_unit * (self.ABSMAX or 1)
 
     @property
+    def piece_reason(self) -> str:
+        return "parts of a row are whole slabs together" if self.K_PARTS else super().piece_reason
+
+    @property
     def rows_tried(self) -> tuple[int, ...]:
         """A whole pass, less than one, one row, and three passes."""
         counts = (self.N, max(1, self.N - 1), 1, 2 * self.N + 1)

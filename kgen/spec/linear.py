@@ -56,6 +56,11 @@ class LinearSpec(KernelSpec):
         return PIECE
 
     @property
+    def piece_reason(self) -> str:
+        """Why K must be a multiple of `piece`, for the error."""
+        return "rows are read 16 bytes at a time"
+
+    @property
     def fixed_k(self) -> int | None:
         """The reduction length that the kernel was compiled for, None for any."""
         return None
@@ -185,7 +190,7 @@ class LinearSpec(KernelSpec):
             return Problem(
                 ("K",),
                 str(shape.K),
-                f"a multiple of {self.piece}: rows are read 16 bytes at a time",
+                f"a multiple of {self.piece}: {self.piece_reason}",
                 "pad K, or use torch",
             )
         if self.fixed_k is not None and shape.K != self.fixed_k:

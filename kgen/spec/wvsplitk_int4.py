@@ -93,7 +93,7 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     @property
     def k_unit(self) -> int:
         """K comes in whole groups; with digits in whole slabs, whose elements share an exponent."""
-        return self.slab if self.digits else self.GROUP_SIZE
+        return self.slab if self.digits else super().k_unit
 
     @property
     def fixed_k(self) -> int | None:
