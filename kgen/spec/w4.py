@@ -49,7 +49,7 @@ class W4Spec(KernelSpec):
         GrpsPerCU: int
         GROUP_SIZE: int
         HAS_ZP: bool
-        DEQUANT: Dequant
+        DEQUANT: str
         STAGING: str
 
     # ---- how a wave is laid over rows and K
@@ -61,8 +61,13 @@ class W4Spec(KernelSpec):
 
     @property
     def digits(self) -> bool:
-        """Whether activations are whole numbers in bytes, which the integer matrix instruction multiplies with the codes."""
+        """Whether activations are whole numbers in three bytes, in LDS, which the integer matrix instruction multiplies with the codes."""
         return self.DEQUANT == "digits"
+
+    @property
+    def lane_digits(self) -> bool:
+        """Whether they are whole numbers in two bytes, which each lane makes for itself; of families that derive from kgen.spec.w4_lanes."""
+        return False
 
     @property
     def rows_per_wave(self) -> int:
@@ -362,7 +367,7 @@ class W4Spec(KernelSpec):
     def multiply_pattern(self) -> str:
         """Mnemonics (regular expression) that multiply weights with activations."""
         if self.facts.vendor == "nvidia":
-            return r"IMMA" if self.digits else r"HMMA"
+            return r"IMMA" if self.digits or self.lane_digits else r"HMMA"
         if self.matrix:
             return r"v_mfma_i32_16x16x32_i8" if self.digits else r"v_mfma_f32_16x16x(16|32)"
         if self.DEQUANT == "scalar":

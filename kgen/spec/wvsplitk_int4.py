@@ -5,7 +5,8 @@
 M counts output features (weight rows), N activation rows, K the reduction. Codes are read once, 4 to 16 bytes a lane; activations come from
 LDS. Each wave multiplies exact codes (DEQUANT says how they become numbers) with fp32 sums over at most a group, applies the group's scale
 to the sum, and adds groups in fp32; one rounding to dtype at the end. The order of additions depends on the spec alone. With DEQUANT digits
-activations become whole numbers too, off by 2^-21 of the largest of their slab (templates/w4/digits.h.jinja), and groups are summed without error.
+activations become whole numbers too, off by 2^-21 of the largest of their slab (templates/w4/digits.h.jinja), and groups are summed without
+error; with digits2 they are off by 2^-15 of the largest of 128 (templates/w4/lanes.h.jinja).
 
 Layouts are those of kgen.ops.pack: eight codes of consecutive K in a word, in the order 0 2 4 6 1 3 5 7; zero points eight rows to a word.
 """
@@ -19,7 +20,8 @@ from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Param, layout_args, rule
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
-from kgen.spec.w4 import GROUP_SIZES, Dequant, W4Spec
+from kgen.spec.w4 import GROUP_SIZES, Dequant
+from kgen.spec.w4_lanes import LanesDequant, W4LanesSpec
 
 Staging = Literal["lds", "window", "prefix", "global", "wave", "own"]
 
@@ -43,7 +45,7 @@ _ARGS = layout_args(
 )
 
 
-class WvSplitKInt4Spec(W4Spec, LinearSpec):
+class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
     """Parameters of one wvsplitk_int4 kernel; see the module's docstring for the mathematics and docs/wvsplitk_int4.md for layouts."""
 
     family: ClassVar[str] = "wvsplitk_int4"
@@ -67,11 +69,11 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     )
     GROUP_SIZE: int = Param(128, among=GROUP_SIZES, doc="consecutive K elements that share a scale and a zero point")
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
-    DEQUANT: Dequant = Param(
+    DEQUANT: LanesDequant = Param(
         "magic",
-        among=get_args(Dequant),
-        doc="how codes become what is multiplied: 16-bit elements, exactly; digits: whole numbers, as activations do, off by 2^-21 of the "
-        "largest of their slab",
+        among=(*get_args(Dequant), "digits2"),
+        doc="how codes become what is multiplied: 16-bit elements, exactly; digits, digits2: whole numbers, as activations do, off by 2^-21 or "
+        "2^-15 of the largest of 128",
     )
     STAGING: Staging = Param(
         "lds",
@@ -88,12 +90,12 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     @property
     def piece(self) -> int:
         """K comes in whole ones of these, and a padded row in whole 16 bytes of codes; both are multiples of this. With STAGING own: whole trips."""
-        return self.step * self.K_WAVES if self.STAGING == "own" else self.k_unit
+        return self.step * self.K_WAVES if self.STAGING == "own" and self.digits else self.k_unit
 
     @property
     def k_unit(self) -> int:
         """K comes in whole groups; with digits in whole slabs, whose elements share an exponent."""
-        return self.slab if self.digits else super().k_unit
+        return self.slab if self.digits or self.lane_digits else super().k_unit
 
     @property
     def fixed_k(self) -> int | None:
@@ -122,7 +124,7 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        if self.STAGING == "wave":
+        if self.STAGING == "wave" or self.lane_digits:
             return self.exchange_bytes + self.WvPrGrp * self.UNRL * self.slab_bytes
         staged = 0 if self.STAGING == "global" else self.window or self.prefix or self.K or 0
         return self.exchange_bytes + ceil_div(staged, self.slab) * self.slab_bytes
@@ -149,7 +151,7 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
 
     @rule
     def digits_are_kept(self, arch: ArchFacts) -> Problem | None:
-        if self.STAGING != "own" or (self.digits and self.K_WAVES == self.WvPrGrp):
+        if self.STAGING != "own" or self.lane_digits or (self.digits and self.K_WAVES == self.WvPrGrp):
             return None
         found = f"own with DEQUANT {self.DEQUANT} and {self.K_WAVES} of {self.WvPrGrp} waves to a K"
         return Problem(("STAGING", "DEQUANT", "K_WAVES"), found, "digits, and all waves sharing K", "STAGING = wave")
@@ -167,12 +169,18 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
         )
 
     def fits(self, shape: GemmShape) -> Problem | None:
-        if self.STAGING == "own" and shape.K % self.piece:
+        if self.STAGING == "own" and self.digits and shape.K % self.piece:
             allowed = f"a multiple of {self.piece}: each of {self.K_WAVES} waves makes whole trips of {self.step}"
             return Problem(("K",), str(shape.K), allowed, "a kernel with STAGING wave")
         if shape.K % self.k_unit and shape.K % self.GROUP_SIZE == 0:
             allowed = f"a multiple of {self.k_unit}: digits are made of whole slabs"
             return Problem(("K",), str(shape.K), allowed, "a kernel with DEQUANT magic")
+        if self.lane_digits:
+            if self.STAGING == "own" and shape.K > self.step * self.K_WAVES:
+                allowed = f"at most {self.step * self.K_WAVES}: lanes keep the digits of all of K"
+                return Problem(("K",), str(shape.K), allowed, "a kernel with STAGING wave")
+            if shape.M < self.YTILE:
+                return Problem(("M",), str(shape.M), f"at least YTILE = {self.YTILE}", "a kernel with DEQUANT digits")
         return super().fits(shape)
 
     # ---- launch
@@ -189,7 +197,7 @@ class WvSplitKInt4Spec(W4Spec, LinearSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        whole = self.STAGING in ("lds", "own") and self.K is None
+        whole = self.STAGING in ("lds", "own") and self.K is None and not self.lane_digits
         return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if whole else "0"
 
     def dynamic_lds(self, shape: GemmShape) -> int:

@@ -3,7 +3,7 @@
 The reference multiplies the dequantised weights (q - z) * scale, which are exact in fp64; for gemm_w4a16, whose weights are 16-bit
 numbers, those rounded to the type or cut off as the kernel says. The magnitude, on which the error bound rests, is
 that of the sums which the kernel really makes: with DEQUANT actsum those of the offset codes and of the correction that is taken off, with
-digits those of activations that are off by a part of their slab's largest (`act_sizes`).
+digits or digits2 those of activations that are off by a part of the largest of 128 (`act_sizes`).
 """
 
 from __future__ import annotations
@@ -111,18 +111,20 @@ def tile_values(values: Any, dtype: Dtype, truncate: bool) -> Any:
 
 
 def act_sizes(spec: W4Spec | W4TileSpec, act: Doubles) -> Any:
-    """|act|, and with DEQUANT digits what stands for the rounding of activations [N, K] (or [K]) to whole numbers.
+    """|act|, and with DEQUANT digits or digits2 what stands for the rounding of activations [N, K] (or [K]) to whole numbers.
 
-    A slab's numbers are rounded to steps of 2^-20 of its largest or finer, so each is off by 2^-21 of that at most. Under `depth` additions of
-    unit 2^-23, with at least DIGIT_COLUMNS of them, an addend of the largest itself allows for 4 * 2^-23 = 2^-21.
+    128 numbers that share an exponent are rounded to steps of 2^-20 of their largest or finer, with digits2 of 2^-14, so each is off by 2^-21 or
+    2^-15 of that at most. Under `depth` additions of unit 2^-23, at least four of them, an addend of the largest itself allows for
+    4 * 2^-23 = 2^-21, one of 64 times the largest for 2^-15.
     """
     sizes = np.abs(act)
-    if not (isinstance(spec, W4Spec) and spec.digits):
+    if not (isinstance(spec, W4Spec) and (spec.digits or spec.lane_digits)):
         return sizes
-    k = sizes.shape[-1]
-    whole = np.zeros((*sizes.shape[:-1], ceil_div(k, spec.slab), spec.slab))
+    k, part = sizes.shape[-1], spec.k_lanes * spec.A_CHUNK
+    whole = np.zeros((*sizes.shape[:-1], ceil_div(k, part), part))
     whole.reshape(*sizes.shape[:-1], -1)[..., :k] = sizes
-    return sizes + np.repeat(whole.max(axis=-1), spec.slab, axis=-1)[..., :k]
+    times = 64 if spec.lane_digits else 1
+    return sizes + times * np.repeat(whole.max(axis=-1), part, axis=-1)[..., :k]
 
 
 def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operands:

@@ -32,7 +32,7 @@ specs = st.builds(
     GrpsPerCU=st.sampled_from((1, 2)),
     GROUP_SIZE=st.sampled_from((32, 64, 128)),
     HAS_ZP=st.booleans(),
-    DEQUANT=st.sampled_from(get_args(Dequant)),
+    DEQUANT=st.sampled_from((*get_args(Dequant), "digits2")),
     STAGING=st.sampled_from(get_args(Staging)),
     K=st.none() | st.sampled_from((1024, 4096)),
 )
