@@ -200,3 +200,50 @@ def test_activations_of_digits_are_waited_for_apart_from_weights(n, group, waves
     assert weights
     assert activations
     assert weights.isdisjoint(activations)
+
+
+LANES = [
+    *((1, 128, 8, 8, 1, "wave"), (1, 128, 16, 8, 1, "own"), (2, 128, 16, 8, 1, "wave"), (4, 128, 16, 16, 2, "own")),
+    *((8, 128, 16, 16, 2, "own"), (1, 64, 16, 8, 1, "wave"), (1, 32, 16, 16, 2, "own"), (2, 64, 16, 16, 2, "own")),
+]
+
+
+def lanes_spec(n, group, rows, waves, unrl, staging, **more):
+    values = dict(YTILE=rows, WvPrGrp=waves, K_WAVES=waves, UNRL=unrl, GROUP_SIZE=group, STAGING=staging)
+    return WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=n, THRDS=32, DEQUANT="digits2", **values, **more)
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+@pytest.mark.parametrize(("n", "group", "rows", "waves", "unrl", "staging"), LANES)
+def test_digits_of_lanes_take_no_lds_and_wait_for_activations_alone(n, group, rows, waves, unrl, staging, tmp_path):
+    spec = lanes_spec(n, group, rows, waves, unrl, staging)
+    code = code_of(spec, tmp_path)
+    names = [each.mnemonic for each in code]
+    first = min(places(names, "IMMA"))
+    weights = [index for index in places(names, "LDG.E.NA") if index < first]
+    activations = [index for index in places(names, "LDG.E.128") if index < first]
+    assert len(weights) == unrl * spec.loads  # all of a trip before the first product
+    assert len(activations) == unrl * spec.column_tiles * 2
+    assert max(activations) < max(weights)
+    assert {code[index].scoreboards.result for index in activations}.isdisjoint(
+        code[index].scoreboards.result for index in weights
+    )
+    assert len(places(names, "STS")) == spec.column_tiles * spec.octets  # sums, once
+    assert len(places(names, "LDS")) == spec.column_tiles
+    assert all("128" in names[index] for index in places(names, "LDS"))
+
+
+@pytest.mark.hipcc
+@pytest.mark.skipif(sass.find() is None, reason="no disassembler of sm_ code")
+def test_the_loop_of_digits_of_lanes_grows_little_with_activation_rows(tmp_path):
+    """16 rows of 512 codes, and the end of a tile: 263, 312 and 400 instructions at one, two and four activation rows."""
+    length = {}
+    for n, unrl in ((1, 1), (2, 2), (4, 4)):
+        spec = lanes_spec(n, 128, 16, 8, unrl, "own")
+        loop = loop_mnemonics(spec, tmp_path / spec.name)
+        assert len(places(loop, "IMMA")) == spec.multiplies_per_step == 16  # for 16 rows of 512
+        length[n] = len(loop)
+    assert length[1] <= 270, length
+    assert length[2] <= 1.25 * length[1], length
+    assert length[4] <= 1.6 * length[1], length

@@ -80,6 +80,10 @@ SPECS = [
         STAGING="own",
     ),
     WvSplitKInt4Spec(
+        **dict(arch="sm_90", dtype="bf16", N=2, THRDS=32, YTILE=16, WvPrGrp=8, K_WAVES=8, UNRL=2, GROUP_SIZE=128),
+        **dict(HAS_ZP=True, DEQUANT="digits2", STAGING="own"),
+    ),
+    WvSplitKInt4Spec(
         arch="gfx942",
         dtype="bf16",
         N=4,

@@ -17,6 +17,7 @@ from kgen.spec.wvsplitk_int4 import Staging, WvSplitKInt4Spec
 
 PLAIN = {"arch": "gfx1151", "dtype": "bf16", "N": 1, "THRDS": 32, "YTILE": 2, "WvPrGrp": 8, "UNRL": 2}
 MATRIX = PLAIN | {"arch": "gfx942", "THRDS": 64, "YTILE": 16}
+LANES = PLAIN | {"arch": "sm_90", "YTILE": 16, "K_WAVES": 8, "UNRL": 1, "DEQUANT": "digits2", "STAGING": "wave"}
 DIGITS = PLAIN | {"arch": "sm_90", "YTILE": 16, "K_WAVES": 8, "DEQUANT": "digits", "STAGING": "wave"}
 
 specs = st.builds(
@@ -77,6 +78,13 @@ def test_a_name_is_in_the_order_of_the_fields_and_not_taken_for_wvsplitk():
         (DIGITS | {"STAGING": "lds"}, ("DEQUANT", "STAGING"), "each wave makes its own digits"),
         (DIGITS | {"STAGING": "own", "WvPrGrp": 16}, ("STAGING", "DEQUANT", "K_WAVES"), "all waves sharing K"),
         (DIGITS | {"STAGING": "own", "DEQUANT": "magic"}, ("STAGING", "DEQUANT", "K_WAVES"), "STAGING = wave"),
+        (LANES | {"arch": "gfx942", "THRDS": 64}, ("DEQUANT",), "digits2 on sm_90"),
+        (LANES | {"A_CHUNK": 16}, ("DEQUANT", "A_CHUNK"), "A_CHUNK = 32"),
+        (LANES | {"STAGING": "lds"}, ("DEQUANT", "STAGING"), "lanes keep them"),
+        (LANES | {"N": 4, "YTILE": 8}, ("YTILE",), "a multiple of 16"),
+        (LANES | {"YTILE": 4}, ("YTILE",), "a multiple of 8"),
+        (LANES | {"YTILE": 8, "WvPrGrp": 2, "K_WAVES": 2}, ("WvPrGrp", "YTILE"), "a multiple of 32"),
+        (LANES | {"K": 4224}, ("K", "GROUP_SIZE"), "K = 4608"),
     ],
 )
 def test_what_cannot_be_is_said_with_what_can(values, fields, words):
@@ -153,3 +161,45 @@ def test_digits_of_smaller_groups_take_columns_for_each(given, group, tiles, dig
     assert problem is not None
     assert "a multiple of 128: digits are made of whole slabs" in str(problem)
     assert specs[0].fits(W4Shape(64, 1, 1024, group)) is None
+
+
+@pytest.mark.parametrize(
+    ("n", "group", "parts", "tiles"),
+    [
+        *((1, 128, 4, 1), (2, 128, 2, 1), (3, 128, 1, 1), (4, 128, 1, 1), (5, 128, 1, 2), (8, 128, 1, 2)),
+        *((1, 64, 2, 1), (2, 64, 1, 1), (4, 64, 1, 2), (1, 32, 1, 1), (2, 32, 1, 2), (4, 32, 1, 4)),
+    ],
+)
+def test_columns_that_digits_of_lanes_leave_over_are_parts_of_k(n, group, parts, tiles):
+    spec = WvSplitKInt4Spec(**LANES | {"N": n, "GROUP_SIZE": group})
+    assert (spec.k_parts, spec.column_tiles) == (parts, tiles)
+    assert spec.slab == 128 * parts
+    assert spec.k_parts * spec.N * spec.groups_of_part <= 4 * tiles
+    # Whatever it is, a matrix instruction takes 32 codes of 16 rows: as many for each tile of columns.
+    assert spec.multiplies_per_step * 512 == spec.YTILE * spec.slab * tiles
+    assert spec.macs_per_step * 32 == spec.YTILE * spec.slab * n
+    assert spec.dynamic_lds(W4Shape(64, n, 4096, group)) == 0
+    assert spec.static_lds == 16 * spec.WvPrGrp * spec.YTILE * tiles
+
+
+@pytest.mark.parametrize(
+    ("given", "shape", "field", "words"),
+    [
+        (LANES, (64, 4096 + 128), "K", "a multiple of 512"),
+        (LANES | {"N": 2}, (64, 4096 + 128), "K", "a multiple of 256"),
+        (LANES, (15, 4096), "M", "at least YTILE = 16"),
+        (LANES | {"STAGING": "own"}, (64, 4096 + 512), "K", "at most 4096: lanes keep the digits of all of K"),
+    ],
+)
+def test_what_digits_of_lanes_do_not_take_is_said_with_what_they_do(given, shape, field, words):
+    spec = WvSplitKInt4Spec(**given)
+    M, K = shape
+    problem = spec.fits(W4Shape(M, spec.N, K))
+    assert problem is not None
+    assert problem.fields == (field,)
+    assert words in str(problem)
+    assert spec.fits(W4Shape(64, spec.N, 4096)) is None
+
+
+def test_digits_of_lanes_are_kept_where_k_has_fewer_slabs_than_the_group_has_waves():
+    assert WvSplitKInt4Spec(**LANES | {"STAGING": "own"}).fits(W4Shape(64, 1, 3584)) is None

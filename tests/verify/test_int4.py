@@ -96,6 +96,32 @@ def test_the_tolerance_of_digits_covers_activations_rounded_to_whole_numbers():
     assert np.array_equal(act_sizes(SPEC, act), np.abs(act))
 
 
+@pytest.mark.parametrize(("dtype", "mantissa"), [("bf16", 7), ("fp16", 10)])
+def test_the_tolerance_of_digits_in_two_bytes_covers_them_and_both_digits_are_bytes(dtype, mantissa):
+    """The same for templates/w4/lanes.h.jinja, whose largest number must leave room for the carry of the lower digit."""
+    spec = WvSplitKInt4Spec(arch="sm_90", dtype=dtype, YTILE=16, DEQUANT="digits2", STAGING="wave")
+    rng = np.random.default_rng(3)
+    patterns = (1 << mantissa) + np.arange(1 << mantissa)  # every mantissa is the largest of some part
+    act = rng.standard_normal((len(patterns), 128)) * rng.choice((1e-4, 0.1), (len(patterns), 1))
+    act = from_bits(to_bits(act, dtype), dtype)
+    act[:, 5] = patterns / (1 << mantissa) * rng.choice((-1, 1), len(patterns))
+    largest = np.abs(act).max(axis=-1, keepdims=True)
+    bumped = largest * (1 + 2.0**-8 * (patterns[:, None] % (1 << mantissa) >= (1 << mantissa) - (1 << mantissa - 7)))
+    step = 2.0 ** (np.floor(np.log2(bumped)) - 14)
+    whole = np.rint(act / step).astype(int)
+    lower = (whole + 128) % 256 - 128
+    upper = (whole - lower) // 256
+    assert -128 <= lower.min()
+    assert lower.max() <= 127
+    assert -128 <= upper.min()
+    assert 126 <= upper.max() <= 127
+    error = np.abs(whole * step - act)
+    model = accumulation(spec, spec.shape_of(64, 1, 512))
+    assert model.depth >= 4
+    assert (error <= model.depth * model.unit * (act_sizes(spec, act) - np.abs(act))).all()
+    assert (error > 2.0**-17 * largest).any()
+
+
 def test_weights_of_tiles_are_rounded_once_or_cut_off():
     """bf16 has 8 bits: 1 + 2^-8 lies half way and goes to the even neighbour, 1 + 3 * 2^-8 to the other; cut off, both fall."""
     values = np.array([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 3 * 2**-8), 1 + 2**-8 + 2**-12, 0.0])
