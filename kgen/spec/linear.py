@@ -61,6 +61,11 @@ class LinearSpec(KernelSpec):
         return "rows are read 16 bytes at a time"
 
     @property
+    def piece_cure(self) -> str:
+        """What to do about a K that is no multiple of `piece`, for the error."""
+        return "pad K, or use torch"
+
+    @property
     def fixed_k(self) -> int | None:
         """The reduction length that the kernel was compiled for, None for any."""
         return None
@@ -191,7 +196,7 @@ class LinearSpec(KernelSpec):
                 ("K",),
                 str(shape.K),
                 f"a multiple of {self.piece}: {self.piece_reason}",
-                "pad K, or use torch",
+                self.piece_cure,
             )
         if self.fixed_k is not None and shape.K != self.fixed_k:
             return Problem(("K",), str(shape.K), f"{self.fixed_k}, fixed in {self.name}")

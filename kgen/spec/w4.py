@@ -287,7 +287,7 @@ class W4Spec(KernelSpec):
     def rows_fill_the_matrix(self, arch: ArchFacts) -> Problem | None:
         if self.YTILE % self.lane_rows == 0:
             return None
-        allowed = f"a multiple of {self.lane_rows} on {arch.name}, whose matrix instruction takes {self.lane_rows} rows at once"
+        allowed = f"a multiple of {self.lane_rows} on {arch.name}: as many rows fill a wave's matrix instructions"
         return Problem(("YTILE",), str(self.YTILE), allowed, f"YTILE = {self.lane_rows}")
 
     @rule

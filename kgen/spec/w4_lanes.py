@@ -13,7 +13,7 @@ from typing import Literal
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import rule
-from kgen.spec.problem import ceil_div
+from kgen.spec.problem import GemmShape, ceil_div
 from kgen.spec.w4 import MATRIX_ROWS, Dequant, W4Spec
 
 LanesDequant = Dequant | Literal["digits2"]
@@ -53,7 +53,7 @@ class W4LanesSpec(W4Spec):
 
     @property
     def lane_rows(self) -> int:
-        """A load brings as many parts as rows of weights make eight; the matrix instruction takes two loads."""
+        """Weight rows that a wave's tile comes in: eights, whose loads fill matrix instructions two by two; with one part of K sixteens."""
         return max(_LOAD_ROWS, MATRIX_ROWS // self.k_parts) if self.lane_digits else super().lane_rows
 
     @property
@@ -166,6 +166,16 @@ class W4LanesSpec(W4Spec):
             return None
         found = f"{self.WvPrGrp * self.YTILE} sums of rows, by {self.WvPrGrp} waves of {self.YTILE} rows"
         return Problem(("WvPrGrp", "YTILE"), found, f"a multiple of {arch.wave}", "YTILE = 16")
+
+    def lanes_problem(self, shape: GemmShape) -> Problem | None:
+        """Why lanes cannot make and keep the digits of a shape whose K is whole slabs, or None."""
+        kept = self.step * self.K_WAVES
+        if self.STAGING == "own" and shape.K > kept:
+            allowed = f"at most {kept}: lanes keep the digits of all of K"
+            return Problem(("K",), str(shape.K), allowed, "a kernel with STAGING wave")
+        if shape.M < self.YTILE:
+            return Problem(("M",), str(shape.M), f"at least YTILE = {self.YTILE}", "a kernel with DEQUANT digits")
+        return None
 
     # ---- what the machine code should show
 

@@ -93,6 +93,18 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
         return self.step * self.K_WAVES if self.STAGING == "own" and self.digits else self.k_unit
 
     @property
+    def piece_reason(self) -> str:
+        if self.STAGING == "own" and self.digits:
+            return f"each of {self.K_WAVES} waves makes whole trips of {self.step}"
+        return "digits are made of whole slabs" if self.digits or self.lane_digits else super().piece_reason
+
+    @property
+    def piece_cure(self) -> str:
+        if self.STAGING == "own" and self.digits:
+            return "a kernel with STAGING wave"
+        return "a kernel with DEQUANT magic" if self.digits or self.lane_digits else super().piece_cure
+
+    @property
     def k_unit(self) -> int:
         """K comes in whole groups; with digits in whole slabs, whose elements share an exponent."""
         return self.slab if self.digits or self.lane_digits else super().k_unit
@@ -169,19 +181,7 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
         )
 
     def fits(self, shape: GemmShape) -> Problem | None:
-        if self.STAGING == "own" and self.digits and shape.K % self.piece:
-            allowed = f"a multiple of {self.piece}: each of {self.K_WAVES} waves makes whole trips of {self.step}"
-            return Problem(("K",), str(shape.K), allowed, "a kernel with STAGING wave")
-        if shape.K % self.k_unit and shape.K % self.GROUP_SIZE == 0:
-            allowed = f"a multiple of {self.k_unit}: digits are made of whole slabs"
-            return Problem(("K",), str(shape.K), allowed, "a kernel with DEQUANT magic")
-        if self.lane_digits:
-            if self.STAGING == "own" and shape.K > self.step * self.K_WAVES:
-                allowed = f"at most {self.step * self.K_WAVES}: lanes keep the digits of all of K"
-                return Problem(("K",), str(shape.K), allowed, "a kernel with STAGING wave")
-            if shape.M < self.YTILE:
-                return Problem(("M",), str(shape.M), f"at least YTILE = {self.YTILE}", "a kernel with DEQUANT digits")
-        return super().fits(shape)
+        return super().fits(shape) or (self.lanes_problem(shape) if self.lane_digits else None)
 
     # ---- launch
 
