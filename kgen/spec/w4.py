@@ -70,6 +70,11 @@ class W4Spec(KernelSpec):
         return False
 
     @property
+    def whole_numbers(self) -> bool:
+        """Whether activations are whole numbers of either kind."""
+        return self.digits or self.lane_digits
+
+    @property
     def rows_per_wave(self) -> int:
         """Output features that one wave works on."""
         return self.YTILE
@@ -110,9 +115,14 @@ class W4Spec(KernelSpec):
         return 1 if not self.matrix else 8 if self.facts.vendor == "nvidia" else 16
 
     @property
+    def part(self) -> int:
+        """K elements that k_lanes lanes cover with one chunk each; of activations that are whole numbers, those that share an exponent."""
+        return self.k_lanes * self.A_CHUNK
+
+    @property
     def slab(self) -> int:
         """K elements that the lanes of a row cover with one chunk each."""
-        return self.k_lanes * self.A_CHUNK
+        return self.part
 
     @property
     def step(self) -> int:
@@ -165,7 +175,7 @@ class W4Spec(KernelSpec):
     @property
     def addends(self) -> int:
         """Sums of an output that a wave brings to LDS: of each group of a slab; those of digits come together in the wave."""
-        return 1 if self.digits else self.groups_of_slab
+        return 1 if self.whole_numbers else self.groups_of_slab
 
     @property
     def zeros_of_sums(self) -> bool:
@@ -293,22 +303,19 @@ class W4Spec(KernelSpec):
     @rule
     def digits_fit_the_matrix(self, arch: ArchFacts) -> Problem | None:
         """Whole groups to a slab of whole words, and an integer matrix instruction in the prelude."""
-        if not self.digits:
+        if not self.whole_numbers:
             return None
         if not self.matrix:
-            found = f"digits on {arch.name}, whose lanes work on one row at a time"
+            found = f"{self.DEQUANT} on {arch.name}, whose lanes work on one row at a time"
             return Problem(("DEQUANT",), found, "digits on CDNA and sm_90", "DEQUANT = actsum")
         if self.words != self.DIGIT_WORDS:
-            found = f"digits with {self.A_CHUNK} codes to a lane"
+            found = f"{self.DEQUANT} with {self.A_CHUNK} codes to a lane"
             chunk = WORD * self.DIGIT_WORDS
             return Problem(("DEQUANT", "A_CHUNK"), found, str(chunk), f"A_CHUNK = {chunk}")
         if self.STAGING not in ("wave", "own"):
-            return Problem(
-                ("DEQUANT", "STAGING"),
-                f"digits with {self.STAGING}",
-                "wave or own: each wave makes its own digits",
-                "STAGING = wave",
-            )
+            found = f"{self.DEQUANT} with {self.STAGING}"
+            who = "lanes keep them" if self.lane_digits else "each wave makes its own digits"
+            return Problem(("DEQUANT", "STAGING"), found, f"wave or own: {who}", "STAGING = wave")
         return None
 
     @rule
@@ -367,7 +374,7 @@ class W4Spec(KernelSpec):
     def multiply_pattern(self) -> str:
         """Mnemonics (regular expression) that multiply weights with activations."""
         if self.facts.vendor == "nvidia":
-            return r"IMMA" if self.digits or self.lane_digits else r"HMMA"
+            return r"IMMA" if self.whole_numbers else r"HMMA"
         if self.matrix:
             return r"v_mfma_i32_16x16x32_i8" if self.digits else r"v_mfma_f32_16x16x(16|32)"
         if self.DEQUANT == "scalar":

@@ -16,7 +16,7 @@ from kgen.spec.base import rule
 from kgen.spec.problem import GemmShape, ceil_div
 from kgen.spec.w4 import MATRIX_ROWS, Dequant, W4Spec
 
-LanesDequant = Dequant | Literal["digits2"]
+LanesDequant = Literal[Dequant, "digits2"]
 _PAIRS = 4  # of columns in a tile of the matrix instruction: the two digits of an activation
 _LOAD_ROWS = 8  # of the matrix instruction that one load of a wave brings
 _SUM_BYTES = 4
@@ -30,11 +30,6 @@ class W4LanesSpec(W4Spec):
     @property
     def lane_digits(self) -> bool:
         return self.DEQUANT == "digits2"
-
-    @property
-    def part(self) -> int:
-        """K elements of a row that share an exponent: four lanes bring a chunk of them each."""
-        return self.k_lanes * self.A_CHUNK
 
     @property
     def groups_of_part(self) -> int:
@@ -75,10 +70,6 @@ class W4LanesSpec(W4Spec):
         if not self.lane_digits:
             return super().column_tiles
         return ceil_div(self.N * self.groups_of_part * self.k_parts, _PAIRS)
-
-    @property
-    def addends(self) -> int:
-        return 1 if self.lane_digits else super().addends
 
     @property
     def groups_per_cu(self) -> int:
@@ -144,20 +135,11 @@ class W4LanesSpec(W4Spec):
     # ---- rules
 
     @rule
-    def digits_fit_lanes(self, arch: ArchFacts) -> Problem | None:
-        if not self.lane_digits:
-            return None
-        if arch.vendor != "nvidia":
+    def digits_fit_the_matrix(self, arch: ArchFacts) -> Problem | None:
+        if self.lane_digits and arch.vendor != "nvidia":
             found = f"digits2 on {arch.name}, whose matrix instruction has no prelude for it"
             return Problem(("DEQUANT",), found, "digits2 on sm_90", "DEQUANT = actsum")
-        if self.words != self.DIGIT_WORDS:
-            chunk = 8 * self.DIGIT_WORDS
-            found = f"digits2 with {self.A_CHUNK} codes to a lane"
-            return Problem(("DEQUANT", "A_CHUNK"), found, str(chunk), f"A_CHUNK = {chunk}")
-        if self.STAGING not in ("wave", "own"):
-            found = f"digits2 with {self.STAGING}"
-            return Problem(("DEQUANT", "STAGING"), found, "wave or own: lanes keep them", "STAGING = wave")
-        return None
+        return super().digits_fit_the_matrix(arch)
 
     @rule
     def sharers_fill_waves(self, arch: ArchFacts) -> Problem | None:
@@ -169,6 +151,8 @@ class W4LanesSpec(W4Spec):
 
     def lanes_problem(self, shape: GemmShape) -> Problem | None:
         """Why lanes cannot make and keep the digits of a shape whose K is whole slabs, or None."""
+        if not self.lane_digits:
+            return None
         kept = self.step * self.K_WAVES
         if self.STAGING == "own" and shape.K > kept:
             allowed = f"at most {kept}: lanes keep the digits of all of K"

@@ -20,7 +20,7 @@ from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Param, layout_args, rule
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import GemmShape, ceil_div
-from kgen.spec.w4 import GROUP_SIZES, Dequant
+from kgen.spec.w4 import GROUP_SIZES
 from kgen.spec.w4_lanes import LanesDequant, W4LanesSpec
 
 Staging = Literal["lds", "window", "prefix", "global", "wave", "own"]
@@ -71,7 +71,7 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
     HAS_ZP: bool = Param(False, doc="zero points are given; else they are 8")
     DEQUANT: LanesDequant = Param(
         "magic",
-        among=(*get_args(Dequant), "digits2"),
+        among=get_args(LanesDequant),
         doc="how codes become what is multiplied: 16-bit elements, exactly; digits, digits2: whole numbers, as activations do, off by 2^-21 or "
         "2^-15 of the largest of 128",
     )
@@ -90,24 +90,29 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
     @property
     def piece(self) -> int:
         """K comes in whole ones of these, and a padded row in whole 16 bytes of codes; both are multiples of this. With STAGING own: whole trips."""
-        return self.step * self.K_WAVES if self.STAGING == "own" and self.digits else self.k_unit
+        return self.step * self.K_WAVES if self.whole_trips else self.k_unit
 
     @property
     def piece_reason(self) -> str:
-        if self.STAGING == "own" and self.digits:
+        if self.whole_trips:
             return f"each of {self.K_WAVES} waves makes whole trips of {self.step}"
-        return "digits are made of whole slabs" if self.digits or self.lane_digits else super().piece_reason
+        return "digits are made of whole slabs" if self.whole_numbers else super().piece_reason
 
     @property
     def piece_cure(self) -> str:
-        if self.STAGING == "own" and self.digits:
+        if self.whole_trips:
             return "a kernel with STAGING wave"
-        return "a kernel with DEQUANT magic" if self.digits or self.lane_digits else super().piece_cure
+        return "a kernel with DEQUANT magic" if self.whole_numbers else super().piece_cure
+
+    @property
+    def whole_trips(self) -> bool:
+        """Whether K is whole trips of all waves: their digits lie in LDS, trip by trip."""
+        return self.STAGING == "own" and self.digits
 
     @property
     def k_unit(self) -> int:
         """K comes in whole groups; with digits in whole slabs, whose elements share an exponent."""
-        return self.slab if self.digits or self.lane_digits else super().k_unit
+        return self.slab if self.whole_numbers else super().k_unit
 
     @property
     def fixed_k(self) -> int | None:
@@ -136,7 +141,7 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
     @property
     def static_lds(self) -> int:
         """LDS bytes known at compile time."""
-        if self.STAGING == "wave" or self.lane_digits:
+        if self.STAGING == "wave" or self.lane_digits:  # which stages nothing, whatever STAGING says
             return self.exchange_bytes + self.WvPrGrp * self.UNRL * self.slab_bytes
         staged = 0 if self.STAGING == "global" else self.window or self.prefix or self.K or 0
         return self.exchange_bytes + ceil_div(staged, self.slab) * self.slab_bytes
@@ -181,7 +186,7 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
         )
 
     def fits(self, shape: GemmShape) -> Problem | None:
-        return super().fits(shape) or (self.lanes_problem(shape) if self.lane_digits else None)
+        return super().fits(shape) or self.lanes_problem(shape)
 
     # ---- launch
 
@@ -197,7 +202,7 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
     @property
     def lds_expr(self) -> str:
         """Bytes of dynamic LDS as an expression of M, N and K."""
-        whole = self.STAGING in ("lds", "own") and self.K is None and not self.lane_digits
+        whole = self.STAGING in ("lds", "own") and self.K is None and self.slab_bytes > 0
         return f"ceil_div(K, {self.slab}) * {self.slab_bytes}" if whole else "0"
 
     def dynamic_lds(self, shape: GemmShape) -> int:

@@ -118,9 +118,9 @@ def act_sizes(spec: W4Spec | W4TileSpec, act: Doubles) -> Any:
     4 * 2^-23 = 2^-21, one of 64 times the largest for 2^-15.
     """
     sizes = np.abs(act)
-    if not (isinstance(spec, W4Spec) and (spec.digits or spec.lane_digits)):
+    if not (isinstance(spec, W4Spec) and spec.whole_numbers):
         return sizes
-    k, part = sizes.shape[-1], spec.k_lanes * spec.A_CHUNK
+    k, part = sizes.shape[-1], spec.part
     whole = np.zeros((*sizes.shape[:-1], ceil_div(k, part), part))
     whole.reshape(*sizes.shape[:-1], -1)[..., :k] = sizes
     times = 64 if spec.lane_digits else 1

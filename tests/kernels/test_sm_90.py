@@ -208,9 +208,9 @@ LANES = [
 ]
 
 
-def lanes_spec(n, group, rows, waves, unrl, staging, **more):
+def lanes_spec(n, group, rows, waves, unrl, staging):
     values = dict(YTILE=rows, WvPrGrp=waves, K_WAVES=waves, UNRL=unrl, GROUP_SIZE=group, STAGING=staging)
-    return WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=n, THRDS=32, DEQUANT="digits2", **values, **more)
+    return WvSplitKInt4Spec(arch=ARCH, dtype="bf16", N=n, THRDS=32, DEQUANT="digits2", **values)
 
 
 @pytest.mark.hipcc

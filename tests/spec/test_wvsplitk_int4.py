@@ -12,7 +12,7 @@ from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
 from kgen.spec.problem import GemmShape, W4Shape, ceil_div
 from kgen.spec.registry import spec_from_name
-from kgen.spec.w4 import Dequant
+from kgen.spec.w4_lanes import LanesDequant
 from kgen.spec.wvsplitk_int4 import Staging, WvSplitKInt4Spec
 
 PLAIN = {"arch": "gfx1151", "dtype": "bf16", "N": 1, "THRDS": 32, "YTILE": 2, "WvPrGrp": 8, "UNRL": 2}
@@ -33,7 +33,7 @@ specs = st.builds(
     GrpsPerCU=st.sampled_from((1, 2)),
     GROUP_SIZE=st.sampled_from((32, 64, 128)),
     HAS_ZP=st.booleans(),
-    DEQUANT=st.sampled_from((*get_args(Dequant), "digits2")),
+    DEQUANT=st.sampled_from(get_args(LanesDequant)),
     STAGING=st.sampled_from(get_args(Staging)),
     K=st.none() | st.sampled_from((1024, 4096)),
 )
