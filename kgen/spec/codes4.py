@@ -7,7 +7,8 @@ NF4: quantiles of the normal distribution, scaled to [-1, 1]; FP4: sign and eigh
 table cost least: FP4 times 12 is exact in both types; for NF4 it is the multiple of 2^-16 in [1, 2) with the least rms relative error of the 15
 numbers that are not zero (bf16: 0.00085 rms and 0.00175 at most, where the numbers themselves would round to 0.00143 and 0.0031; fp16: 0.92e-4
 and 2.0e-4 for 1.79e-4 and 3.3e-4).
-fp32 kernels multiply the numbers as they are.
+fp32 kernels multiply the numbers as they are; with TERMS they multiply two terms in fp16 of 2^TERMS_SCALE_LOG2 times the number, which are
+off by 2^-23 of it at most.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ SCALES: dict[tuple[Code, str], float] = {
     ("fp4", "fp32"): 1.0,
 }
 
+# Numbers are multiplied by that power of two where terms in fp16 stand for them: so that the second terms keep their eleven bits.
+TERMS_SCALE_LOG2 = 12
+
 
 def fp32_bits(value: float) -> int:
     """The pattern of a number rounded to fp32."""
@@ -65,6 +69,11 @@ def table_bits(code: Code, dtype: str) -> tuple[int, ...]:
     """What a kernel multiplies by for each code, as patterns of its element type."""
     scale = SCALES[code, dtype]
     return tuple(element_bits(scale * number, dtype) for number in NUMBERS[code])
+
+
+def terms_bits(code: Code) -> tuple[int, ...]:
+    """The numbers times 2^TERMS_SCALE_LOG2 as fp32 patterns, which kernels with TERMS split."""
+    return tuple(fp32_bits(2.0**TERMS_SCALE_LOG2 * number) for number in NUMBERS[code])
 
 
 def table_numbers(code: Code, dtype: str) -> tuple[float, ...]:

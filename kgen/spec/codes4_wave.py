@@ -1,7 +1,7 @@
 """How gemm_4bit lays a wave over rows and K, and what that takes: LDS of tables and activations, registers, additions.
 
-On RDNA, and for fp32 everywhere, all lanes of a wave work on one weight row and split K. With matrix instructions 16 rows lie side by side, and the
-columns that activation rows do not need keep the groups of a slab apart (kgen.spec.w4), or bring other words of the same row (STAGING columns).
+On RDNA, and for fp32 without TERMS everywhere, all lanes of a wave work on one weight row and split K. With matrix instructions 16 rows lie side by
+side, and the columns that activation rows do not need keep the groups of a slab apart (kgen.spec.w4), or bring other words of the same row (STAGING columns).
 With K_PARTS a row's K lies over the whole wave again: eight parts of it are rows of the matrix instruction, each with its activations in a column
 of its own, and two weight rows go through it at once.
 """
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from kgen.spec.codes4 import SCALES, Code, fp32_bits, plain_planes, table_bits, xor_planes
+from kgen.spec.codes4 import SCALES, TERMS_SCALE_LOG2, Code, fp32_bits, plain_planes, table_bits, terms_bits, xor_planes
 from kgen.spec.problem import ceil_div
 from kgen.spec.w4 import W4Spec
 
 Table = Literal["perm", "lds", "pages"]
 
+TERMS = 2  # fp16 numbers whose sum stands for an fp32 number: what the larger one rounds off, the other one has
 PART_LANES = 4  # lanes of the matrix instruction that have a part of a row's K
 # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB.
 _WINDOW_BYTES = 16 * 1024
@@ -34,13 +35,15 @@ class Codes4Spec(W4Spec):
         ABSMAX: int | None
         K_PARTS: int | None
         AHEAD: bool
+        TERMS: int | None
 
     # ---- how a wave is laid over rows and K
 
     @property
     def matrix(self) -> bool:
         """Whether the matrix instruction's rows are weight rows: on 16-bit elements, where its tile takes more columns than 8."""
-        return self.dtype != "fp32" and not self.facts.matrix.startswith("wmma") and self.K_PARTS is None
+        of_16_bits = self.dtype != "fp32" or self.TERMS is not None
+        return of_16_bits and not self.facts.matrix.startswith("wmma") and self.K_PARTS is None
 
     @property
     def k_unit(self) -> int:
@@ -51,6 +54,11 @@ class Codes4Spec(W4Spec):
     def act_bytes(self) -> int:
         """Bytes of an activation."""
         return 4 if self.dtype == "fp32" else 2
+
+    @property
+    def products_of_terms(self) -> int:
+        """Products that are made for one of fp32 numbers: of their terms all but the two small ones'."""
+        return TERMS * TERMS - 1 if self.TERMS else 1
 
     @property
     def slab_bytes(self) -> int:
@@ -115,9 +123,10 @@ class Codes4Spec(W4Spec):
     def act_vgprs(self) -> int:
         """Registers for activations: of a trip where they come from memory, else of a word and the next one, and a lane's share of a wave's own."""
         word = 2 * self.act_bytes * self.column_tiles
+        split = 4 * TERMS if self.TERMS else 0  # of the word at hand
         fetched = self.UNRL * self.words * self.N * self.k_lanes if self.STAGING == "wave" else 0
         if self.from_memory:
-            return word * ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.trips_at_once
+            return word * ceil_div(self.words * self.UNRL, self.words_side_by_side) * self.trips_at_once + split
         return word * 2 + 4 * ceil_div(fetched, self.facts.wave)
 
     @property
@@ -150,6 +159,8 @@ class Codes4Spec(W4Spec):
         """Registers for sums: of the row, and of the group at hand; of each word that came beside the first the two that may be looked at."""
         if self.K_PARTS:
             return self.YTILE // 2 + 4  # of a row of two; a tile of the matrix instruction
+        if self.TERMS:  # of the products of larger terms, of the others, and of the row; what a column's are worth
+            return super().sum_vgprs * 3 // 2 + 2 * self.column_tiles
         beside = min(self.words_side_by_side, self.words * self.UNRL) - 1
         return super().sum_vgprs + (2 * self.row_tiles * beside if self.STAGING == "columns" else 0)
 
@@ -162,12 +173,20 @@ class Codes4Spec(W4Spec):
     def decode_vgprs(self) -> int:
         """Registers for decoded pairs and what making them takes."""
         rows = 2 if self.K_PARTS else self.rows_of_lane * self.row_tiles
-        return (4 * self.act_bytes + 4) * rows
+        return (4 * TERMS if self.TERMS else 4 * self.act_bytes + 4) * rows
 
     @property
     def group_additions(self) -> int:
-        """Products that one sum takes before it meets its absmax: with K_PARTS those of a part."""
-        return self.A_CHUNK * PART_LANES if self.K_PARTS else super().group_additions
+        """Additions that a product passes through before its sum meets absmax: with K_PARTS those of a part.
+
+        With TERMS, in units of 2^-23 of the products' magnitudes. Two terms of eleven bits are off by one unit of a number at most, or by 2^-39 of
+        the largest of its slab (kgen.verify.codes4 allows for that), and the product of two second terms, which is left out, is below two: four
+        with both numbers'. The products of a first and a second term, below 2^-10 together, have a sum of their own with two additions for each
+        of at most 128: a fourth. That sum is added once.
+        """
+        if self.K_PARTS:
+            return self.A_CHUNK * PART_LANES
+        return super().group_additions + (6 if self.TERMS else 0)
 
     @property
     def addresses_of_row(self) -> int:
@@ -184,7 +203,7 @@ class Codes4Spec(W4Spec):
     @property
     def table(self) -> tuple[int, ...]:
         """What the 16 codes stand for, as patterns of dtype."""
-        return table_bits(self.code, self.dtype)
+        return terms_bits(self.code) if self.TERMS else table_bits(self.code, self.dtype)
 
     @property
     def planes(self) -> tuple[tuple[int, int, int, int], ...]:
@@ -193,6 +212,11 @@ class Codes4Spec(W4Spec):
             plain_planes if self.facts.vendor == "nvidia" or self.code == "fp4" else xor_planes
         )  # fp4: bit 3 is the sign
         return planes(self.code, self.dtype)
+
+    @property
+    def terms_scale_log2(self) -> int:
+        """log2 of what the numbers are multiplied by where terms in fp16 stand for them."""
+        return TERMS_SCALE_LOG2
 
     @property
     def descale(self) -> int:

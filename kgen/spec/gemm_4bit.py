@@ -9,7 +9,8 @@ weight, plain (fp32) or nested (8-bit codes of a 256-entry table, times an absma
 What is computed: table[q] is the code's number times SCALE, rounded to dtype (kgen.spec.codes4). A lane sums table[q] * act over at most
 GROUP_SIZE elements in fp32, multiplies that sum by the block's absmax in fp32, adds groups, lanes and waves in fp32, divides by SCALE, adds the
 bias, and rounds once to dtype. The order of additions depends on the spec and the row alone. Against the fp64 result on the dequantised weights
-the table adds at most table_error * sum |act * w|.
+the table adds at most table_error * sum |act * w|. With TERMS fp32 numbers are sums of two in fp16, three of whose four products are made: what
+that loses is among the additions (kgen.spec.codes4_wave.Codes4Spec.group_additions), and infinite activations make NaN of their row.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import ClassVar, Literal, get_args
 from kgen.errors import Problem
 from kgen.spec.arch import ArchFacts
 from kgen.spec.base import Arg, Dtype, Launch, Param, layout_args, rule
-from kgen.spec.codes4_wave import PART_LANES, Codes4Spec, Table
+from kgen.spec.codes4_wave import PART_LANES, TERMS, Codes4Spec, Table
 from kgen.spec.linear import LinearSpec
 from kgen.spec.problem import Code4Shape, GemmShape, ceil_div
 from kgen.spec.w4 import GROUP_SIZES
@@ -119,6 +120,12 @@ class Gemm4BitSpec(Codes4Spec, LinearSpec):
         "of its own, so that a load of a wave is one piece of memory; none: those rows are weight rows",
     )
     AHEAD: bool = Param(False, doc="a trip's loads are on their way while the one before is multiplied")
+    TERMS: int | None = Param(
+        None,
+        among=(None, TERMS),
+        doc="fp16 numbers whose sum stands for an fp32 number, which the matrix instruction multiplies: three products of the four; activations of "
+        "a slab share an exponent; none: multiply-adds in fp32",
+    )
 
     # ---- derived
 
@@ -266,6 +273,22 @@ class Gemm4BitSpec(Codes4Spec, LinearSpec):
         return None
 
     @rule
+    def terms_meet_in_the_matrix(self, arch: ArchFacts) -> Problem | None:
+        """A lane splits the activations that it brings for its own columns, and no other lane of the wave brings them."""
+        if self.TERMS is None:
+            return None
+        if self.dtype != "fp32":
+            found = f"{self.TERMS} in {self.dtype}, which is one term"
+            return Problem(("TERMS", "dtype"), found, "fp32", "TERMS = none")
+        if not self.matrix:
+            found = f"{self.TERMS} on {arch.name}, whose lanes work on one row at a time"
+            return Problem(("TERMS",), found, "CDNA and sm_90", "TERMS = none")
+        if self.STAGING != "global":
+            found = f"{self.TERMS} with STAGING {self.STAGING}"
+            return Problem(("TERMS", "STAGING"), found, "global: lanes split what they bring", "STAGING = global")
+        return None
+
+    @rule
     def next_trip_is_one_row_to_a_wave(self, arch: ArchFacts) -> Problem | None:
         """The loads that go out ahead are those of a row over the whole wave."""
         if not self.AHEAD:
@@ -394,7 +417,7 @@ class Gemm4BitSpec(Codes4Spec, LinearSpec):
     @property
     def multiply_pattern(self) -> str:
         """Mnemonics (regular expression) that multiply weights with activations."""
-        if self.dtype == "fp32":
+        if self.dtype == "fp32" and not self.matrix:
             return r"FFMA" if self.facts.vendor == "nvidia" else r"v_(dual_|pk_)?(fma|fmac)_f32"
         if self.facts.vendor == "nvidia":
             return r"HMMA"
@@ -407,7 +430,7 @@ class Gemm4BitSpec(Codes4Spec, LinearSpec):
             return self.words * self.UNRL * self.YTILE
         if self.matrix:  # words of a row tile: 16 elements of K per instruction over 4 lanes, 32 on gfx950
             per_word = 1 if self.facts.matrix == "mfma_16x16x32" else 2
-            return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word
+            return self.words * self.UNRL * self.row_tiles * self.column_tiles * per_word * self.products_of_terms
         if self.dtype == "fp32":  # and the products with absmax, which are fp32 too
             return self.macs_per_step + self.UNRL * self.YTILE * self.N
         return self.macs_per_step // 2

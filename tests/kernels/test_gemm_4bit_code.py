@@ -44,10 +44,10 @@ def per_lane_mac(kernels: Built, name: str, spec: Gemm4BitSpec) -> float:
 
 
 @pytest.mark.parametrize("arch", AMD)
-def test_the_loop_of_16_bit_kernels_is_exactly_one_trip(arch, built):
+def test_the_loop_of_kernels_of_16_bits_and_of_terms_is_exactly_one_trip(arch, built):
     kernels = built(arch)
     for name, spec in everything(arch).items():
-        if spec.dtype != "fp32":
+        if spec.dtype != "fp32" or spec.TERMS:
             loop = kernels.isa(name).loop
             assert loop is not None, name
             assert loop.exact, f"{name}: {loop.multiplies} multiplies are no whole number of trips"
@@ -219,4 +219,26 @@ def test_a_paged_table_takes_one_permute_and_one_read_for_a_pair(values, loads, 
     assert sum(each.mnemonic.startswith("LDG") for each in trip) == loads
     multiplies = 0 if spec.dtype == "fp32" else spec.multiplies_per_step
     assert sum(each.mnemonic.startswith("HMMA") for each in trip) == multiplies
+    assert len(trip) <= most, len(trip)
+
+
+SPLIT = SM_90 | dict(dtype="fp32", COPIES=16, STAGING="global", TERMS=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "most"),
+    [
+        (SPLIT | dict(N=8, YTILE=32, K_WAVES=8, UNRL=1), 500),
+        (SPLIT | dict(N=16, YTILE=32, K_WAVES=8, UNRL=2), 1280),
+        (SPLIT | dict(N=32, YTILE=32, WvPrGrp=4, K_WAVES=4, A_CHUNK=8, UNRL=1), 620),
+    ],
+)
+def test_fp32_by_terms_is_three_products_and_one_read_for_the_terms_of_a_pair(values, most, tmp_path):
+    spec = Gemm4BitSpec.checked(values)
+    trip = trip_on_sm_90(spec, tmp_path)
+    assert sum(each.mnemonic.startswith("HMMA") for each in trip) == spec.multiplies_per_step
+    pairs = spec.words * spec.UNRL * spec.row_tiles * spec.rows_of_lane * 4
+    assert sum(each.mnemonic == "PRMT" and "0x55" in each.operands for each in trip) == pairs
+    assert sum(each.mnemonic.startswith("LDS") for each in trip) == pairs
+    assert sum(each.mnemonic == "LDS.64" for each in trip) == pairs
     assert len(trip) <= most, len(trip)

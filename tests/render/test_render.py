@@ -18,6 +18,7 @@ from kgen.render import render
 from kgen.render.environment import environment
 from kgen.spec.arch import ARCHES
 from kgen.spec.dequantize_w4a16 import DequantizeW4A16Spec
+from kgen.spec.gemm_4bit import Gemm4BitSpec
 from kgen.spec.llmm1 import Llmm1Spec
 from kgen.spec.moe_down_reduce import MoeDownReduceSpec
 from kgen.spec.moe_wvsplitk_int4 import MoeWvSplitKInt4Spec
@@ -111,6 +112,15 @@ SPECS = [
     MoeDownReduceSpec(
         **dict(arch="sm_90", dtype="bf16", THRDS=32, YTILE=16, WvPrGrp=8, K_WAVES=8, A_CHUNK=32, UNRL=6, GrpsPerCU=3),
         **dict(DEQUANT="digits", STAGING="wave", EARLY=True, K=768),
+    ),
+    Gemm4BitSpec(arch="gfx1151", dtype="bf16", N=1, THRDS=32, YTILE=2, WvPrGrp=16, UNRL=1),
+    Gemm4BitSpec(
+        **dict(arch="sm_90", dtype="fp32", N=16, THRDS=32, YTILE=32, WvPrGrp=8, K_WAVES=8, A_CHUNK=16, NESTED=True),
+        **dict(TABLE="pages", COPIES=16, STAGING="global", TERMS=2),
+    ),
+    Gemm4BitSpec(
+        **dict(arch="sm_90", dtype="bf16", N=1, THRDS=32, YTILE=8, WvPrGrp=8, K_WAVES=4, A_CHUNK=16, UNRL=1),
+        **dict(TABLE="pages", COPIES=32, STAGING="global", K_PARTS=8, AHEAD=True),
     ),
     DequantizeW4A16Spec(arch="gfx1151", dtype="bf16", THRDS=32, GROUP_SIZE=64, HAS_ZP=True),
     DequantizeW4A16Spec(arch="sm_90", dtype="bf16", THRDS=32),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kgen.errors import SpecError
 from kgen.spec.arch import ARCHES
+from kgen.spec.codes4 import NUMBERS, TERMS_SCALE_LOG2, terms_bits
 from kgen.spec.gemm_4bit import BLOCKSIZES, ROWS, Gemm4BitSpec
 from kgen.spec.problem import Code4Shape, GemmShape
 from kgen.spec.registry import spec_from_name
@@ -27,6 +29,7 @@ PAGES = PLAIN | {
     "STAGING": "global",
 }
 PARTS = PAGES | {"YTILE": 8, "WvPrGrp": 8, "UNRL": 1, "K_PARTS": 8, "AHEAD": True}
+TERMS = PAGES | {"dtype": "fp32", "N": 8, "UNRL": 1, "COPIES": 16, "ABSMAX": None, "TERMS": 2}
 SINGLE = PLAIN | {"dtype": "fp32", "N": 1, "TABLE": "lds", "COPIES": 1}
 
 specs = st.builds(
@@ -48,6 +51,7 @@ specs = st.builds(
     SKEW=st.sampled_from((None, 1)),
     K_PARTS=st.sampled_from((None, 8)),
     AHEAD=st.booleans(),
+    TERMS=st.sampled_from((None, 2)),
 )
 
 
@@ -99,6 +103,12 @@ def test_the_parameters_set_holds_every_value_of_every_parameter_somewhere():
         (PAGES | {"AHEAD": True}, {"AHEAD", "K_PARTS"}),
         (PLAIN | {"AHEAD": True}, {"AHEAD"}),
         (SINGLE | {"arch": "sm_90", "STAGING": "window", "AHEAD": True}, {"AHEAD", "STAGING"}),
+        (TERMS | {"dtype": "bf16", "N": 4}, {"TERMS", "dtype"}),
+        (TERMS | {"COPIES": 8}, {"COPIES", "TABLE"}),
+        (TERMS | {"STAGING": "wave"}, {"TERMS", "STAGING"}),
+        (TERMS | {"AHEAD": True}, {"AHEAD"}),
+        (TERMS | {"YTILE": 8}, {"YTILE"}),
+        (SINGLE | {"STAGING": "global", "TERMS": 2}, {"TERMS"}),
         (MATRIX | {"YTILE": 8}, {"YTILE"}),
         (MATRIX | {"K_WAVES": 16}, {"K_WAVES", "WvPrGrp"}),
     ],
@@ -106,6 +116,26 @@ def test_the_parameters_set_holds_every_value_of_every_parameter_somewhere():
 def test_rules_name_their_fields(values, fields):
     found = {field for problem in Gemm4BitSpec.problems_of(values) for field in problem.fields}
     assert fields <= found
+
+
+def test_terms_make_three_products_and_are_counted_in_what_a_sum_loses():
+    spec = Gemm4BitSpec.checked(TERMS)
+    one = Gemm4BitSpec.checked(PAGES | {"N": 8, "UNRL": 1, "ABSMAX": None, "STAGING": "global"})
+    assert spec.matrix
+    assert spec.multiplies_per_step == 3 * one.multiplies_per_step
+    # Four for what terms are off by and the product that is left out, one for the additions of a sum that is 2^-10 of the other, and that one's.
+    assert spec.group_additions == one.group_additions + 4 + 1 + 1
+
+
+@pytest.mark.parametrize("code", ["nf4", "fp4"])
+def test_two_terms_in_fp16_are_a_number_to_two_to_the_minus_23(code):
+    numbers = np.array(terms_bits(code), np.uint32).view(np.float32)
+    assert (numbers == np.float32(2.0**TERMS_SCALE_LOG2) * np.array(NUMBERS[code], np.float32)).all()
+    first = numbers.astype(np.float16)
+    second = (numbers - first.astype(np.float32)).astype(np.float16)
+    error = np.abs(first.astype(np.float64) + second.astype(np.float64) - numbers)
+    assert (error <= 2.0**-23 * np.abs(numbers)).all()
+    assert (np.abs(second)[second != 0] >= np.finfo(np.float16).smallest_normal).all()
 
 
 @pytest.mark.parametrize(("chunk", "slab"), [(8, 256), (16, 512)])
