@@ -15,6 +15,10 @@ is sensible per target lies in specs/sweeps/FAMILY.toml:
 
     [arch.gfx942.axes]          # instead, on one target
     YTILE = [4, 8]
+
+    [[arch.gfx942.forms]]       # values that go together: with any forms the space is all of their products and nothing else. What a form
+    dtype = ["fp16"]            # does not name is as above; a form that names types is for those
+    STAGING = ["lds"]
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -37,13 +42,23 @@ LONG = 8  # a range of more values than this is walked in powers of two
 _WORDS: dict[str, Any] = {"none": None, "true": True, "false": False}
 
 
+Axes = Mapping[str, tuple[Any, ...]]  # parameter -> values, in the order of the spec class, dtype first
+
+
 @dataclass(frozen=True)
 class Space:
-    """The product to be explored: parameter -> values, in the order of the spec class, dtype first."""
+    """What is to be explored: the products of all forms, each point once."""
 
     family: str
     arch: str
-    axes: Mapping[str, tuple[Any, ...]]
+    forms: tuple[Axes, ...]
+
+    @cached_property
+    def axes(self) -> Axes:
+        """Parameter -> the values that it has in any form."""
+        return {
+            name: tuple(dict.fromkeys(value for form in self.forms for value in form[name])) for name in self.forms[0]
+        }
 
     @property
     def traits(self) -> dict[str, tuple[Any, ...]]:
@@ -51,25 +66,19 @@ class Space:
         cls = family_class(self.family)
         return {name: self.axes[cls.trait_fields.get(name, name)] for name in cls.traits}
 
-    @property
-    def size(self) -> int:
-        """Points, those that rules refuse included."""
-        total = 1
-        for values in self.axes.values():
-            total *= len(values)
-        return total
-
     def points(self) -> Iterator[dict[str, Any]]:
         """Every combination, as a spec's values."""
-        for combination in itertools.product(*self.axes.values()):
+        combinations = (itertools.product(*form.values()) for form in self.forms)
+        for combination in dict.fromkeys(itertools.chain.from_iterable(combinations)):
             yield {"arch": self.arch, **dict(zip(self.axes, combination, strict=True))}
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What specs/sweeps/FAMILY.toml says for one target: axes, the numbers of activation rows, and sizes besides M, N and K."""
+    """What specs/sweeps/FAMILY.toml says for one target: axes, forms, the numbers of activation rows, and sizes besides M, N and K."""
 
     axes: Mapping[str, tuple[Any, ...]]
+    forms: tuple[Mapping[str, tuple[Any, ...]], ...]
     rows: tuple[int, ...]
     sizes: Mapping[str, tuple[int, ...]]
 
@@ -91,44 +100,61 @@ def space_of(
     """
     cls = family_class(family)
     arch_facts(arch)
-    wanted: dict[str, Sequence[Any] | None] = {**defaults_of(family, arch).axes, **(asked or {})}
+    asked = asked or {}
+    defaults = defaults_of(family, arch)
+    wanted: list[dict[str, Sequence[Any] | None]] = [
+        {**defaults.axes, **form, **asked} for form in defaults.forms or ({},)
+    ]
     problems = [
         Problem((name,), "no such parameter", ", ".join(cls.parameters()), "check the spelling; case matters")
-        for name in wanted
-        if name not in cls.parameters()
+        for name in dict.fromkeys(name for form in wanted for name in form)
+        if name not in cls.parameters() and name != "dtype"
     ]
-    axes: dict[str, tuple[Any, ...]] = {"dtype": tuple(dtypes)}
-    for name in cls.parameters():
-        values = wanted.get(name)
-        if values is None:
-            axes[name] = _own_values(cls, arch, name, rows)
-            if name == "N" and rows and name not in (asked or {}):
-                axes[name] = _enough(axes[name], rows)
-        else:
-            axes[name] = tuple(dict.fromkeys(values))
-            problems += _wrong_values(cls, name, axes[name])
+    forms = []
+    for form in wanted:
+        for_types = form.get("dtype") or dtypes
+        axes: dict[str, tuple[Any, ...]] = {"dtype": tuple(dtype for dtype in dtypes if dtype in for_types)}
+        for name in cls.parameters():
+            values = form.get(name)
+            if values is None:
+                axes[name] = _own_values(cls, arch, name, rows)
+                if name == "N" and rows and name not in asked:
+                    axes[name] = _enough(axes[name], rows)
+            else:
+                axes[name] = tuple(dict.fromkeys(values))
+                problems += _wrong_values(cls, name, axes[name])
+        if axes["dtype"]:
+            forms.append(axes)
     for dtype in dtypes:
         problems += _wrong_values(cls, "dtype", (dtype,))
+    if not forms:
+        of_forms = ", ".join(dict.fromkeys(dtype for form in wanted for dtype in form.get("dtype") or ()))
+        problems.append(
+            Problem(("dtype",), ", ".join(dtypes), f"{of_forms}: specs/sweeps/{family}.toml has forms of these")
+        )
     if problems:
-        raise SpecError(f"{family} on {arch}: these axes cannot be", problems)
-    return Space(family, arch, axes)
+        raise SpecError(f"{family} on {arch}: these axes cannot be", list(dict.fromkeys(problems)))
+    return Space(family, arch, tuple(forms))
 
 
 def defaults_of(family: str, arch: str) -> Defaults:
     """The file's axes for a target; empty where there is no file. Raises SpecError for a file that is wrong."""
     path = data_dir("specs") / "sweeps" / f"{family}.toml"
     if not path.is_file():
-        return Defaults({}, (), {})
+        return Defaults({}, (), (), {})
     data = read_toml(path)
     if data.get("schema") != 1 or data.get("family") != family:
         found = f"schema {data.get('schema')!r}, family {data.get('family')!r}"
         raise SpecError(f"{path}: not a sweep space", [Problem(("schema", "family"), found, f"1 and {family!r}")])
-    axes = {**data.get("axes", {}), **data.get("arch", {}).get(arch, {}).get("axes", {})}
-    read = {
-        name: tuple(None if v == "none" else v for v in values) for name, values in axes.items()
-    }  # TOML has no null
+    here = data.get("arch", {}).get(arch, {})
+    axes = {**data.get("axes", {}), **here.get("axes", {})}
     sizes = {name: tuple(values) for name, values in data.get("sizes", {}).items()}
-    return Defaults(read, tuple(data.get("rows", ())), sizes)
+    return Defaults(_read(axes), tuple(map(_read, here.get("forms", ()))), tuple(data.get("rows", ())), sizes)
+
+
+def _read(axes: Mapping[str, Sequence[Any]]) -> dict[str, tuple[Any, ...]]:
+    """TOML has no null."""
+    return {name: tuple(None if value == "none" else value for value in values) for name, values in axes.items()}
 
 
 def parse_axes(words: Sequence[str]) -> dict[str, tuple[Any, ...] | None]:
