@@ -16,8 +16,8 @@ is sensible per target lies in specs/sweeps/FAMILY.toml:
     [arch.gfx942.axes]          # instead, on one target
     YTILE = [4, 8]
 
-    [[arch.gfx942.forms]]       # values that go together: with any forms the space is all of their products and nothing else. What a form
-    dtype = ["fp16"]            # does not name is as above; a form that names types is for those
+    [[arch.gfx942.forms]]       # values that go together: where there are forms, the space is all of their products and nothing else
+    dtype = ["fp16"]            # what a form does not name is as above; one that names types is for those
     STAGING = ["lds"]
 """
 
@@ -94,7 +94,7 @@ def space_of(
 
     dtypes  element types
     rows    activation rows of the problems; they are the values of a parameter N that has a range, and choose from one that has a list
-    asked   the user's axes: parameter -> values, or None for all that the spec class allows; others are as in specs/sweeps
+    asked   the user's axes: parameter -> values, or None for all that the spec class allows, in every form; others are as in specs/sweeps
 
     Raises SpecError with every parameter or value that cannot be.
     """
@@ -108,11 +108,12 @@ def space_of(
     problems = [
         Problem((name,), "no such parameter", ", ".join(cls.parameters()), "check the spelling; case matters")
         for name in dict.fromkeys(name for form in wanted for name in form)
-        if name not in cls.parameters() and name != "dtype"
+        if name not in cls.parameters() and (name != "dtype" or name in asked)
     ]
     forms = []
     for form in wanted:
         for_types = form.get("dtype") or dtypes
+        problems += _wrong_values(cls, "dtype", for_types)
         axes: dict[str, tuple[Any, ...]] = {"dtype": tuple(dtype for dtype in dtypes if dtype in for_types)}
         for name in cls.parameters():
             values = form.get(name)

@@ -96,6 +96,14 @@ def test_a_wrong_value_of_a_form_is_said_once(space, tmp_path):
     assert sorted(problem.fields for problem in error.value.problems) == [("UNROL",), ("YTILE",)]
 
 
+def test_types_of_a_form_and_of_the_user_are_checked(space, tmp_path):
+    (tmp_path / "sweeps" / "wvsplitk.toml").write_text(FILE.replace('["fp16"]', '["fp61"]'))
+    with pytest.raises(SpecError, match="fp61"):
+        space("bf16")
+    with pytest.raises(SpecError, match="dtype"):
+        space("bf16", dtype=["bf16"])
+
+
 def test_points_of_forms_are_planned_as_others(space):
     whole = plan(space("fp16"), workloads(layers_of([], ["4096x4096"]), [1], ["fp16"]))
     assert set(whole.axes) == {"YTILE", "WvPrGrp", "STAGING"}
