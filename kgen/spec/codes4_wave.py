@@ -1,9 +1,9 @@
 """How gemm_4bit lays a wave over rows and K, and what that takes: LDS of tables and activations, registers, additions.
 
-On RDNA, and for fp32 without TERMS everywhere, all lanes of a wave work on one weight row and split K. With matrix instructions 16 rows lie side by
-side, and the columns that activation rows do not need keep the groups of a slab apart (kgen.spec.w4), or bring other words of the same row (STAGING columns).
-With K_PARTS a row's K lies over the whole wave again: eight parts of it are rows of the matrix instruction, each with its activations in a column
-of its own, and two weight rows go through it at once.
+On RDNA, and for fp32 without TERMS everywhere, all lanes of a wave work on one weight row and split K. With matrix instructions 16 rows lie side
+by side, and the columns that activation rows do not need keep the groups of a slab apart (kgen.spec.w4), or bring other words of the same row
+(STAGING columns). With K_PARTS a row's K lies over the whole wave again: eight parts of it are rows of the matrix instruction, each with its
+activations in a column of its own, and two weight rows go through it at once. With TERMS an fp32 number is the sum of two in fp16.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kgen.spec.w4 import W4Spec
 
 Table = Literal["perm", "lds", "pages"]
 
-TERMS = 2  # fp16 numbers whose sum stands for an fp32 number: what the larger one rounds off, the other one has
+TERMS = 2  # fp16 numbers whose sum stands for an fp32 number: what the first one rounds off, the second one has
 PART_LANES = 4  # lanes of the matrix instruction that have a part of a row's K
 # LDS of a window for up to 8 rows of 16 bits: small enough that four groups share a CU's 64 KiB.
 _WINDOW_BYTES = 16 * 1024
@@ -57,7 +57,7 @@ class Codes4Spec(W4Spec):
 
     @property
     def products_of_terms(self) -> int:
-        """Products that are made for one of fp32 numbers: of their terms all but the two small ones'."""
+        """Products that are made for one of fp32 numbers: of their terms all but that of the two second ones."""
         return TERMS * TERMS - 1 if self.TERMS else 1
 
     @property
