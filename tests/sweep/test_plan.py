@@ -35,7 +35,7 @@ def test_a_thousand_points_are_planned_and_pruned_in_two_seconds():
 @pytest.mark.parametrize("arch", ARCHES)
 def test_every_family_has_a_space_on_every_target_without_knowing_it(family, arch):
     whole = planned(Request(family, arch, sets=("qwen3-8b",)))
-    assert whole.points
+    assert 0 < len(whole.points) < 50_000  # some 10,000 are planned in a second
     assert whole.alive or all(point.pruned for point in whole.points)
     for point in whole.pruned:
         assert ":" in point.pruned, "a rule's sentence names its fields"
