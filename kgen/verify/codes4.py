@@ -17,7 +17,7 @@ from kgen.spec.gemm_4bit import BLOCKSIZES, NESTED_BLOCK, Gemm4BitSpec
 from kgen.spec.problem import ceil_div
 from kgen.verify.cases import Case
 from kgen.verify.dense import Operands, bias_bits, exact_bits, padded, shaped
-from kgen.verify.elements import from_bits, to_bits
+from kgen.verify.elements import from_bits, largest_of_parts, to_bits
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,7 @@ def act_sizes(spec: Gemm4BitSpec, act: Any) -> Any:
     It is 2^-39 of that at most. Under `depth` additions of unit 2^-23, more than one, an addend of 2^-16 of the largest allows for it.
     """
     sizes = np.abs(act)
-    if not spec.TERMS:
-        return sizes
-    n, k = sizes.shape
-    whole = np.zeros((n, ceil_div(k, spec.slab), spec.slab))
-    whole.reshape(n, -1)[:, :k] = sizes
-    return sizes + 2.0**-16 * np.repeat(whole.max(axis=-1), spec.slab, axis=-1)[:, :k]
+    return sizes + 2.0**-16 * largest_of_parts(sizes, spec.slab) if spec.TERMS else sizes
 
 
 def pack_bytes(codes: Any) -> Any:

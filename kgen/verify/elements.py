@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kgen.spec.problem import ceil_div
+
 Bits = NDArray[np.uint16]
 Doubles = NDArray[np.float64]
 
@@ -31,6 +33,15 @@ FORMATS: dict[str, Format] = {
     "fp16": Format(2.0**-10, 2.0**-14),
     "fp32": Format(2.0**-23, 2.0**-126),
 }
+
+
+def largest_of_parts(sizes: Doubles, part: int) -> Doubles:
+    """Of each number the largest of the `part` in a row along the last axis that it is among; the last ones may be fewer."""
+    k = sizes.shape[-1]
+    padded = np.zeros((*sizes.shape[:-1], ceil_div(k, part) * part))
+    padded[..., :k] = sizes
+    largest = padded.reshape(*sizes.shape[:-1], -1, part).max(axis=-1)
+    return np.repeat(largest, part, axis=-1)[..., :k]
 
 
 NAN_FP8 = {"e4m3fn": 0x7F, "e4m3fnuz": 0x80}  # FNUZ has no negative zero: its pattern is the only NaN

@@ -20,7 +20,7 @@ from kgen.spec.w4_tile import W4TileSpec
 from kgen.spec.wvsplitk_int4 import WvSplitKInt4Spec
 from kgen.verify.cases import Case
 from kgen.verify.dense import Operands, bias_bits, exact_bits, padded, shaped
-from kgen.verify.elements import POISON, Bits, Doubles, from_bits, to_bits
+from kgen.verify.elements import POISON, Bits, Doubles, from_bits, largest_of_parts, to_bits
 
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # which of eight consecutive codes each nibble of a word holds, from the lowest bits
 SYMMETRIC_ZERO = 8
@@ -120,11 +120,7 @@ def act_sizes(spec: W4Spec | W4TileSpec, act: Doubles) -> Any:
     sizes = np.abs(act)
     if not (isinstance(spec, W4Spec) and spec.whole_numbers):
         return sizes
-    k, part = sizes.shape[-1], spec.part
-    whole = np.zeros((*sizes.shape[:-1], ceil_div(k, part), part))
-    whole.reshape(*sizes.shape[:-1], -1)[..., :k] = sizes
-    times = 64 if spec.lane_digits else 1
-    return sizes + times * np.repeat(whole.max(axis=-1), part, axis=-1)[..., :k]
+    return sizes + (64 if spec.lane_digits else 1) * largest_of_parts(sizes, spec.part)
 
 
 def int4_operands(spec: WvSplitKInt4Spec | W4TileSpec, case: Case) -> Int4Operands:
