@@ -110,11 +110,12 @@ def space_of(
         for name in dict.fromkeys(name for form in wanted for name in form)
         if name not in cls.parameters() and (name != "dtype" or name in asked)
     ]
+    problems += _wrong_values(cls, "dtype", dtypes)
     forms = []
     for form in wanted:
-        for_types = form.get("dtype") or dtypes
-        problems += _wrong_values(cls, "dtype", for_types)
-        axes: dict[str, tuple[Any, ...]] = {"dtype": tuple(dtype for dtype in dtypes if dtype in for_types)}
+        types = form.get("dtype") or ()
+        problems += _wrong_values(cls, "dtype", types)
+        axes: dict[str, tuple[Any, ...]] = {"dtype": tuple(dtype for dtype in dtypes if not types or dtype in types)}
         for name in cls.parameters():
             values = form.get(name)
             if values is None:
@@ -126,8 +127,6 @@ def space_of(
                 problems += _wrong_values(cls, name, axes[name])
         if axes["dtype"]:
             forms.append(axes)
-    for dtype in dtypes:
-        problems += _wrong_values(cls, "dtype", (dtype,))
     if not forms:
         of_forms = ", ".join(dict.fromkeys(dtype for form in wanted for dtype in form.get("dtype") or ()))
         problems.append(
