@@ -59,12 +59,12 @@ def specs_on(arch: str) -> list[Gemm4BitSpec]:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("gemm_4bit")
-    return {arch: build_small(root / arch, arch) for arch in ARCHES}
+    return {arch: build_small(root / arch, specs_on(arch)) for arch in ARCHES}
 
 
-def build_small(folder: Path, arch: str) -> Path:
-    """The kernels, and a table that picks them for up to 64 rows where K is whole groups."""
-    specs = specs_on(arch)
+def build_small(folder: Path, specs: list[Gemm4BitSpec]) -> Path:
+    """The kernels, of one target, and a table that picks them for up to 64 rows where K is whole groups."""
+    arch = specs[0].arch
     try:
         result = build(specs, arch=arch, jobs=1, folder=folder)
     except MissingPieceError as error:

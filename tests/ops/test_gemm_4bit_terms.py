@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-import kgen.ops  # noqa: F401
-from kgen.build import build
-from kgen.errors import MissingPieceError
 from kgen.ops.quantise_4bit import Quantised4Bit, dequantise_4bit, quantise_4bit
 from kgen.runtime import session
+from kgen.runtime.emu import emulation
 from kgen.runtime.library import Library
 from kgen.spec.gemm_4bit import Gemm4BitSpec
-from tests.runtime.tiny import BECAUSE
+from tests.ops.test_gemm_4bit import build_small, call
 
 ARCHES = ("gfx942", "gfx950")
 M, K = 16, 256  # weights of every code in every place
@@ -37,27 +32,13 @@ def spec_on(arch: str) -> Gemm4BitSpec:
 
 @pytest.fixture(scope="module", params=ARCHES)
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    arch, folder = request.param, Path(tmp_path_factory.mktemp("terms"))
-    spec = spec_on(arch)
-    try:
-        assert not build([spec], arch=arch, jobs=1, folder=folder).failed
-    except MissingPieceError as error:
-        pytest.skip(str(error))
-    rows = [{"when": "true", "use": spec.name, "because": BECAUSE}]
-    (folder / "dispatch").mkdir(exist_ok=True)
-    table = {"schema": 1, "arch": arch, "family": "gemm_4bit", "row": rows}
-    (folder / "dispatch" / "gemm_4bit.json").write_text(json.dumps(table))
+    folder = build_small(tmp_path_factory.mktemp("terms"), [spec_on(request.param)])
     yield session.load(folder, device="emu")
     session.unload()
 
 
 def weights() -> Quantised4Bit:
     return quantise_4bit(torch.randn(M, K, generator=torch.Generator().manual_seed(1)), "nf4", 64, False)
-
-
-def call(x: Tensor, w: Quantised4Bit) -> Tensor:
-    out: Tensor = torch.ops.kgen.gemm_4bit(x, w.packed, w.shape, w.absmax, w.blocksize, w.code, None, None, None, None)
-    return out
 
 
 @pytest.mark.parametrize("exponent", [-60, -1, 0, 60])
@@ -79,7 +60,10 @@ def test_sums_are_as_near_as_those_of_fp32(library):
     x = torch.randn(8, K, generator=torch.Generator().manual_seed(3))
     dense = dequantise_4bit(w)
     exact = x.double() @ dense.double().T
-    ours, torchs = ((y.double() - exact).norm() / exact.norm() for y in (call(x, w), x @ dense.T))
+    with emulation() as log:
+        out = call(x, w)
+    assert [launch.kernel for launch in log.launches] == [spec_on(library.arch).name]
+    ours, torchs = ((y.double() - exact).norm() / exact.norm() for y in (out, x @ dense.T))
     assert ours < 2 * torchs, (ours, torchs)
     assert ours < 3e-7
 
