@@ -18,7 +18,7 @@ from kgen.integrations import bitsandbytes as plug
 from kgen.ops.quantise_4bit import Quantised4Bit, dequantise_4bit
 from kgen.runtime import session
 from kgen.runtime.library import Library
-from tests.ops.test_gemm_4bit import BF16, FP32, assert_right, build_small, problem
+from tests.ops.test_gemm_4bit import BF16, FP32, assert_right, build_small, problem, specs_on
 
 SCHEMAS = {  # bitsandbytes/_ops.py at 0.50.2
     "gemm_4bit": "(Tensor A, Tensor B, int[] shapeB, Tensor absmax, int blocksize, str quant_type, Tensor? bias=None, "
@@ -53,7 +53,7 @@ def package() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory):
-    return build_small(tmp_path_factory.mktemp("bitsandbytes"), "gfx1151")
+    return build_small(tmp_path_factory.mktemp("bitsandbytes"), specs_on("gfx1151"))
 
 
 @pytest.fixture
