@@ -126,7 +126,8 @@ class CudaDriver:
     def _leave_l1(self, function: Any, threads: int) -> None:
         """Have multiprocessors make no more LDS for a kernel than its resident groups need, where that is much: weights stream through the rest, L1.
 
-        By itself the driver takes more for those kernels, and they up to a tenth longer; the others took as long either way (docs/performance.md).
+        By itself the driver takes more for those kernels, and they up to a tenth longer; the others took as long either way
+        (docs/performance/wvsplitk_int4.md).
         """
         cuda, attributes = self._cuda, self._cuda.CUfunction_attribute
         with self._current():

@@ -82,7 +82,7 @@ class Launch:
 
 
 # What the kernels of a mixture's layer ask a CU to make LDS: it starts none beside another that asks for a different split. The rest is L1, through
-# which weights stream: with all that LDS can have, 228 KiB, a layer took a tenth longer on an H200 (docs/performance.md).
+# which weights stream: with all that LDS can have, 228 KiB, a layer took a tenth longer on an H200 (docs/performance/moe.md).
 LAYER_LDS = 164 << 10
 
 
