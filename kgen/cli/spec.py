@@ -7,33 +7,59 @@ from typing import Annotated, Any
 import typer
 
 from kgen.cli import show
-from kgen.cli.options import Arches, AsJson, Families, SpecSet, command_group
-from kgen.cli.targets import DEFAULT_SET, arches_of, specs_of
+from kgen.cli.options import Arches, AsJson, Families, OneArch, SpecSet, command_group
+from kgen.cli.targets import DEFAULT_SET, arches_of, one_arch, specs_of
 
 app = command_group("What the parameters of the kernels mean and may be.", no_args_is_help=True)
 
 
 @app.command()
 def explain(
-    field: Annotated[
-        str | None, typer.Argument(help="Parameter, such as UNRL. Default: all of them.", metavar="[FIELD]")
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="Parameter, such as UNRL; a family; or a kernel's name, whose values are shown. Default: all parameters.",
+            metavar="[FIELD|FAMILY|NAME]",
+        ),
     ] = None,
     family: Families = None,
+    arch: OneArch = None,
     as_json: AsJson = False,
 ) -> None:
-    """A parameter's meaning, allowed values and default; rules that depend on the target answer when a spec is made."""
-    from kgen.errors import Problem, SpecError
-    from kgen.spec.registry import FAMILIES, family_class
+    """Parameters: what they mean, may be and are by default; with a kernel's name (and its --arch) also what they are there.
 
-    classes = [family_class(name) for name in family or FAMILIES]
-    rows = [row for cls in classes for row in _fields(cls) if field in (None, row["field"])]
+    Rules that depend on the target answer when a spec is made.
+    """
+    from kgen.errors import Problem, SpecError
+    from kgen.spec.registry import FAMILIES, family_class, family_of
+
+    if what is not None and what not in FAMILIES and what.startswith(tuple(f"{name}_" for name in FAMILIES)):
+        return _explain_kernel(what, family_of(what), one_arch(arch), as_json)
+    classes = [family_class(name) for name in ([what] if what in FAMILIES else family or FAMILIES)]
+    rows = [row for cls in classes for row in _fields(cls) if what in FAMILIES or what in (None, row["field"])]
     if not rows:
         known = ", ".join(dict.fromkeys(name for cls in classes for name in cls.model_fields))
-        raise SpecError("no such parameter", [Problem(("FIELD",), repr(field), known, "case matters")])
+        allowed = f"{known}; a family ({', '.join(FAMILIES)}) or a kernel's name"
+        raise SpecError("no such parameter", [Problem(("FIELD",), repr(what), allowed, "case matters")])
     if as_json:
         show.print_json(rows)
     else:
         show.print_table(rows, ("family", "field", "default", "allowed", "doc"), {"doc": "meaning"})
+
+
+def _explain_kernel(name: str, family: str, arch: str, as_json: bool) -> None:
+    from kgen.spec.registry import family_class, spec_from_name
+
+    spec = spec_from_name(name, arch)
+    values = spec.model_dump()
+    rows = [{**row, "value": values[row["field"]]} for row in _fields(family_class(family))]
+    launch = {"work_items": spec.threads, "grid": spec.grid_rule, "dynamic_lds": spec.lds_expr}
+    if as_json:
+        show.print_json({"name": spec.name, "arch": arch, "family": family, "fields": rows, **launch})
+        return
+    show.print_table(rows, ("field", "value", "default", "allowed", "doc"), {"doc": "meaning"})
+    lds = "none but what the code object reserves" if spec.lds_expr == "0" else f"{spec.lds_expr} bytes at launch"
+    print(f"{spec.threads} work-items in a work-group; grid: {spec.grid_rule}; LDS: {lds}")
 
 
 def _fields(cls: Any) -> list[dict[str, Any]]:
@@ -54,6 +80,8 @@ def _fields(cls: Any) -> list[dict[str, Any]]:
 
 def _allowed(info: Any) -> str:
     extra = info.json_schema_extra
+    if info.annotation is bool:
+        return "True, False"
     if isinstance(extra, dict) and extra.get("among"):
         return ", ".join(map(str, extra["among"]))
     low = next((limit.ge for limit in info.metadata if hasattr(limit, "ge")), "")
