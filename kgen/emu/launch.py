@@ -93,7 +93,7 @@ def run(
         program.save()
     seconds = time.perf_counter() - start
     t = record.traffic
-    traffic = (t.loaded, t.stored, t.lines64, t.lines128, t.accesses, t.lds_accesses, t.lds_conflicts)
+    traffic = [getattr(t, name) for name, _ in t._fields_]
     return Stats(
         kernel=kernel.name,
         target=image.target,

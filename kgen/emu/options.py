@@ -59,6 +59,7 @@ class MemoryCounts:
     accesses                     wave instructions that touched global memory
     lines64, lines128            different lines of 64 and 128 bytes touched, summed over those instructions
     lds_accesses                 wave instructions that touched LDS (two-address forms count twice)
+    lds_passes                   passes of 128 bytes that these take: 32 lanes of 4 bytes each, 16 of 8, 8 of 16
     lds_conflict_cycles          cycles beyond the first of each pass over 32 four-byte banks: lanes wanting different dwords of a bank
     """
 
@@ -68,6 +69,7 @@ class MemoryCounts:
     lines128: int = 0
     accesses: int = 0
     lds_accesses: int = 0
+    lds_passes: int = 0
     lds_conflict_cycles: int = 0
 
 

@@ -53,7 +53,16 @@ class Traffic(c.Structure):
 
     _fields_ = [
         (name, c.c_uint64)
-        for name in ("loaded", "stored", "lines64", "lines128", "accesses", "lds_accesses", "lds_conflicts")
+        for name in (
+            "loaded",
+            "stored",
+            "lines64",
+            "lines128",
+            "accesses",
+            "lds_accesses",
+            "lds_passes",
+            "lds_conflicts",
+        )
     ]
 
 

@@ -401,6 +401,10 @@ class Gemm4BitSpec(Codes4Spec, LinearSpec):
     def serves(self, trait: str, value: int | bool | None) -> bool:
         return trait == "GROUP_SIZE" or super().serves(trait, value)
 
+    @property
+    def k_sharers(self) -> int:
+        return self.K_WAVES
+
     def additions(self, shape: GemmShape) -> int:
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
         factors = 4  # absmax (nested: product and offset), its product with the sum, 1 / SCALE and the product with it

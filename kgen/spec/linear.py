@@ -108,9 +108,14 @@ class LinearSpec(KernelSpec):
         """Tiles of the output, of `rows_per_group` features each."""
         return ceil_div(shape.M, self.rows_per_group)
 
+    @property
+    def k_sharers(self) -> int:
+        """Waves that share the K of a tile, in trips of their own."""
+        return 1
+
     def wave_trips(self, shape: GemmShape) -> int:
         """Trips of the main loop that one wave makes for a tile."""
-        return ceil_div(ceil_div(shape.K, self.shards(shape)), self.step)
+        return ceil_div(ceil_div(ceil_div(shape.K, self.shards(shape)), self.step), self.k_sharers)
 
     @property
     def rows_tried(self) -> tuple[int, ...]:

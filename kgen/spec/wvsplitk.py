@@ -330,8 +330,10 @@ class WvSplitKSpec(LinearSpec):
         # A router starts beside the experts that it is for, and asks for their split of a CU's memory.
         return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY, LAYER_LDS)
 
-    def wave_trips(self, shape: GemmShape) -> int:
-        return ceil_div(ceil_div(shape.K, self.step), self.k_parts)
+    @property
+    def k_sharers(self) -> int:
+        """Waves of a group or of a cluster's groups."""
+        return self.k_parts
 
     def slabs_of_wave(self, shape: GemmShape) -> int:
         """The most slabs that one wave adds up: every k_parts-th trip, and of what is left every k_parts-th slab."""

@@ -211,6 +211,10 @@ class WvSplitKInt4Spec(W4LanesSpec, LinearSpec):
     def lds_bytes(self, shape: GemmShape) -> int:
         return self.static_lds + self.dynamic_lds(shape)
 
+    @property
+    def k_sharers(self) -> int:
+        return self.K_WAVES
+
     def additions(self, shape: GemmShape) -> int:
         slabs = ceil_div(ceil_div(shape.K, self.slab), self.K_WAVES)
         return self.additions_of_slabs(slabs) + self.K_WAVES * self.addends + 1

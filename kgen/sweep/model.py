@@ -25,7 +25,7 @@ import numpy as np
 
 from kgen.binary.isa import category
 from kgen.errors import KgenError, SpecError
-from kgen.spec.arch import ArchFacts, arch_facts
+from kgen.spec.arch import arch_facts
 from kgen.spec.base import KernelSpec
 from kgen.spec.problem import ceil_div
 from kgen.sweep.measure import check_odd
@@ -42,7 +42,6 @@ LATENCY_US = 0.8  # of a load that misses every cache, in a busy chip; assumed f
 LAUNCH_US = 2.0  # the same for every kernel, so of no weight in a ranking
 _PROBE_M = 64  # output features of a probe where a spec does not say what a round is
 ALIGNMENT = 256  # bytes; GPU allocators give at least this
-_LDS_WIDTH = 128  # bytes that a CU's LDS gives in a cycle [isa]
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Counts:
     kinds: dict[str, float]
     bytes_loaded: float
     lines64: float
-    lds_accesses: float
+    lds_passes: float
     lds_conflicts: float
 
     def combined(self, other: Counts, a: float, b: float) -> Counts:
@@ -87,7 +86,7 @@ class Counts:
         kinds = {
             k: a * self.kinds.get(k, 0) + b * other.kinds.get(k, 0) for k in self.kinds.keys() | other.kinds.keys()
         }
-        names = ("bytes_loaded", "lines64", "lds_accesses", "lds_conflicts")
+        names = ("bytes_loaded", "lines64", "lds_passes", "lds_conflicts")
         return Counts(kinds, *(a * getattr(self, name) + b * getattr(other, name) for name in names))
 
     def of(self, *beginnings: str) -> float:
@@ -187,7 +186,7 @@ class ModelMeasurer:
         cycle_us = 1e-3 / rates.ghz
         matrix, vector = share.of("matrix"), share.of("vector", "multiply")
         issue = (rates.valu * vector + rates.matrix * matrix) / facts.simds_per_cu
-        lds = (share.lds_accesses * _lds_passes(spec, facts) + share.lds_conflicts) / rates.lds_pools
+        lds = (share.lds_passes + share.lds_conflicts) / rates.lds_pools
         return Terms(
             memory=bytes_moved(spec.family, facts.name, workload) / facts.bandwidth_gbs / 1e3,
             issue=issue * cycle_us,
@@ -225,7 +224,7 @@ class ModelMeasurer:
             dict(kinds),
             traffic["bytes_loaded"],
             traffic["lines64"],
-            traffic["lds_accesses"],
+            traffic["lds_passes"],
             traffic["lds_conflict_cycles"],
         )
 
@@ -270,8 +269,3 @@ def _aligned(array: Any) -> Any:
     copy[...] = array
     copy.flags.writeable = array.flags.writeable
     return copy
-
-
-def _lds_passes(spec: Any, facts: ArchFacts) -> float:
-    """Cycles of an LDS access without conflicts: 16 bytes for each lane, as activations are read."""
-    return max(1.0, facts.wave * 16 / _LDS_WIDTH)

@@ -125,4 +125,5 @@ def test_bank_conflicts_are_the_cycles_beyond_the_first(t, stride, extra):
     after = t.run("stride_read", 1, t.ws, a, o, np.int32(stride), lds=4 * rows, count_memory=True).memory
     same(o, np.arange(t.ws, dtype="u4") * stride)
     # stride 0: all lanes want one dword, no conflict; the rest of the kernel is the same
+    assert after.lds_passes == before.lds_passes == before.lds_accesses * t.ws // 32  # four bytes each
     assert after.lds_conflict_cycles - before.lds_conflict_cycles == extra * t.ws // 32

@@ -156,6 +156,13 @@ def test_more_rows_than_a_pass_holds_take_more_groups():
     assert spec.fits(GemmShape(64, 65, 256)).fields == ("N",)
 
 
+def test_waves_that_share_k_make_a_share_of_its_trips():
+    alone, shared = (Gemm4BitSpec.checked(MATRIX | {"UNRL": 2, "K_WAVES": k}) for k in (1, 8))
+    shape = Code4Shape(64, 1, 4096 + 64)
+    assert alone.step == 256
+    assert (alone.wave_trips(shape), shared.wave_trips(shape)) == (17, 3)
+
+
 def test_a_paged_table_is_given_at_launch_and_bounds_the_groups_of_a_cu():
     """64 KiB of it, in front of what is staged; NVIDIA lets a kernel declare 48 KiB."""
     shape = GemmShape(4096, 1, 4096)

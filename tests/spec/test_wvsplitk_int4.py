@@ -116,6 +116,13 @@ def test_what_fits():
     assert WvSplitKInt4Spec(**PLAIN | {"STAGING": "window"}).fits(W4Shape(1 << 20, 1, 1 << 17)) is None
 
 
+def test_waves_that_share_k_make_a_share_of_its_trips():
+    alone, shared = (WvSplitKInt4Spec.checked(MATRIX | {"K_WAVES": k}) for k in (1, 8))
+    shape = W4Shape(64, 1, 4096 + 128)
+    assert alone.step == 256
+    assert (alone.wave_trips(shape), shared.wave_trips(shape)) == (17, 3)
+
+
 @given(specs, st.integers(1, 4000), st.integers(1, 200))
 def test_the_launch_covers_every_row_and_asks_for_its_lds(spec, M, groups):
     shape = W4Shape(M, spec.N, groups * spec.GROUP_SIZE, spec.GROUP_SIZE, spec.HAS_ZP)

@@ -100,7 +100,7 @@ def test_counts_of_any_size_follow_from_two_sizes(model, kernels, point):
     scaled = model.counts(kernel, Workload(GemmShape(4096, 1, 1536), "bf16"), rows)
     counted = model._run(kernel, GemmShape(rows, 1, 1536))
     assert scaled.bytes_loaded == pytest.approx(counted.bytes_loaded)
-    assert scaled.lds_accesses == pytest.approx(counted.lds_accesses)
+    assert scaled.lds_passes == pytest.approx(counted.lds_passes)
     assert scaled.lds_conflicts == pytest.approx(counted.lds_conflicts)
     assert scaled.lines64 == pytest.approx(counted.lines64)
     for kind, count in counted.kinds.items():
@@ -114,7 +114,7 @@ def test_counts_of_experts_follow_from_two_sizes(model, moe_kernels, spec, shape
     scaled = model.counts(kernel, Workload(shape, "bf16"), rows)
     counted = model._run(kernel, replace(shape, M=rows))
     assert scaled.bytes_loaded == pytest.approx(counted.bytes_loaded, rel=0.01)
-    assert scaled.lds_accesses == pytest.approx(counted.lds_accesses, rel=0.01)
+    assert scaled.lds_passes == pytest.approx(counted.lds_passes, rel=0.01)
     assert scaled.lines64 == pytest.approx(counted.lines64, rel=0.02)
     for kind in ("vector", "multiply"):
         assert scaled.of(kind) == pytest.approx(counted.of(kind), rel=0.02), kind

@@ -65,7 +65,7 @@ typedef struct {
 
 // Memory traffic of a thread, in the units of `Stats`
 typedef struct {
-  u64 loaded, stored, lines64, lines128, accesses, lds_accesses, lds_conflicts;
+  u64 loaded, stored, lines64, lines128, accesses, lds_accesses, lds_passes, lds_conflicts;
 } Traffic;
 
 // What one thread needs to execute instructions

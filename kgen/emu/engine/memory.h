@@ -105,11 +105,13 @@ static void count_global(Machine *m, const u64 *ad, u64 lanes, u32 n, int wr) {
   t->lines128 += lines_touched(ad, lanes, n, 7);
 }
 // LDS has 32 banks of 4 bytes and moves 128 bytes a cycle, so 4-byte accesses go 32 lanes at a time, 8-byte ones 16, 16-byte ones 8.
-// A bank serves one dword a cycle; lanes that want the same dword share it. Counted are the cycles beyond the first of each such pass.
+// A bank serves one dword a cycle; lanes that want the same dword share it. Counted are such passes that have lanes, and the cycles of each beyond the first.
 static void count_lds(Machine *m, const u64 *ad, u64 lanes, u32 n) {
   u32 pass = n <= 4 ? 32 : n <= 8 ? 16 : 8;
   m->traffic->lds_accesses++;
   for (u32 first = 0; first < 64; first += pass) {
+    if (!(lanes >> first & ((1ull << pass) - 1))) continue;
+    m->traffic->lds_passes++;
     u32 dwords[32][32], used[32] = {0}, worst = 1;
     for (u32 l = first; l < first + pass; l++) {
       if (!(lanes >> l & 1)) continue;
