@@ -96,10 +96,11 @@ def test_rdna_multiplies_by_dot2_and_cdna_by_its_matrix_instruction(arch, built)
 
 @pytest.mark.parametrize("arch", CDNA)
 def test_cdna_multiplies_by_the_16x16_matrix_instruction(arch, built):
-    shape = "16x16x32" if arch == "gfx950" else "16x16x16"
-    for name in of_family(WvSplitKInt4Spec, arch):
+    numbers = "f32_16x16x32" if arch == "gfx950" else "f32_16x16x16"
+    for name, spec in of_family(WvSplitKInt4Spec, arch).items():
         opcodes = built(arch).isa(name).loop.opcodes
-        assert sum(count for opcode, count in opcodes.items() if f"v_mfma_f32_{shape}" in opcode), name
+        kind = "i32_16x16x32_i8" if spec.digits else numbers
+        assert sum(count for opcode, count in opcodes.items() if f"v_mfma_{kind}" in opcode), name
 
 
 # ---- the published steps: bf16 on gfx1151, one row, YTILE 2, WvPrGrp 16, A_CHUNK 16, UNRL 2, group 128, symmetric
