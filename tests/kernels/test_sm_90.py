@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
-
 import pytest
 
 from kgen.binary import read_binary, sass
@@ -23,22 +21,13 @@ ARCH = "sm_90"
 EVERY = 5  # of the set `parameters`: enough to see each staging and N without a minute of compiling
 
 
-def one_of_two_types(specs):
-    """Of kernels that differ in bf16 and fp16 only one, which of them the name decides: half of the compiling, and both types all the same."""
-    pairs = {}
-    for spec in specs.values():
-        pairs.setdefault((spec.dtype == "fp32", spec.name.replace(f"_{spec.dtype}_", "_")), []).append(spec)
-    return {spec.name: spec for (_, name), two in pairs.items() for spec in [two[zlib.crc32(name.encode()) % len(two)]]}
-
-
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
     try:
         tools = find_nvidia([ARCH])
     except ToolchainError as error:
         pytest.skip(f"no NVIDIA compiler: {str(error).splitlines()[0]}; try: pip install 'kgen[cuda]'")
-    some = {spec.name: spec for spec in load_set("parameters", [ARCH])[::EVERY]}
-    wanted = one_of_two_types(default_specs(ARCH) | some)
+    wanted = default_specs(ARCH) | {spec.name: spec for spec in load_set("parameters", [ARCH])[::EVERY]}
     folder = tmp_path_factory.mktemp("sm_90")
     result = build(wanted.values(), arch=ARCH, folder=folder, tools=tools)
     assert not result.failed, "\n".join(f"{failure.name}: {failure.error}" for failure in result.failed)
@@ -64,10 +53,9 @@ def places(names, start):
 
 
 @pytest.mark.hipcc
-def test_default_kernels_compile_without_a_stack_and_with_the_lds_of_their_specs(kernels):
+def test_every_default_kernel_compiles_without_a_stack_and_with_the_lds_of_its_spec(kernels):
     entries, wanted = kernels
-    assert set(wanted) == set(entries)
-    assert {spec.dtype for spec in wanted.values()} == {"bf16", "fp16", "fp32"}
+    assert set(default_specs(ARCH)) <= set(entries)
     for name, entry in entries.items():
         assert entry.scratch_bytes == 0, name
         assert 0 < entry.vgpr <= 255, name
