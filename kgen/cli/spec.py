@@ -33,10 +33,12 @@ def explain(
     from kgen.errors import Problem, SpecError
     from kgen.spec.registry import FAMILIES, family_class, family_of
 
-    if what is not None and what not in FAMILIES and what.startswith(tuple(f"{name}_" for name in FAMILIES)):
-        return _explain_kernel(what, family_of(what), one_arch(arch), as_json)
-    classes = [family_class(name) for name in ([what] if what in FAMILIES else family or FAMILIES)]
-    rows = [row for cls in classes for row in _fields(cls) if what in FAMILIES or what in (None, row["field"])]
+    if what in FAMILIES:
+        family, what = [what], None
+    elif what and family_of(what) in FAMILIES:
+        return _explain_kernel(what, one_arch(arch), as_json)
+    classes = [family_class(name) for name in family or FAMILIES]
+    rows = [row for cls in classes for row in _fields(cls) if what in (None, row["field"])]
     if not rows:
         known = ", ".join(dict.fromkeys(name for cls in classes for name in cls.model_fields))
         allowed = f"{known}; a family ({', '.join(FAMILIES)}) or a kernel's name"
@@ -47,15 +49,15 @@ def explain(
         show.print_table(rows, ("family", "field", "default", "allowed", "doc"), {"doc": "meaning"})
 
 
-def _explain_kernel(name: str, family: str, arch: str, as_json: bool) -> None:
-    from kgen.spec.registry import family_class, spec_from_name
+def _explain_kernel(name: str, arch: str, as_json: bool) -> None:
+    from kgen.spec.registry import spec_from_name
 
     spec = spec_from_name(name, arch)
     values = spec.model_dump()
-    rows = [{**row, "value": values[row["field"]]} for row in _fields(family_class(family))]
+    rows = [{**row, "value": values[row["field"]]} for row in _fields(type(spec))]
     launch = {"work_items": spec.threads, "grid": spec.grid_rule, "dynamic_lds": spec.lds_expr}
     if as_json:
-        show.print_json({"name": spec.name, "arch": arch, "family": family, "fields": rows, **launch})
+        show.print_json({"name": spec.name, "arch": arch, "family": spec.family, "fields": rows, **launch})
         return
     show.print_table(rows, ("field", "value", "default", "allowed", "doc"), {"doc": "meaning"})
     lds = "none but what the code object reserves" if spec.lds_expr == "0" else f"{spec.lds_expr} bytes at launch"

@@ -158,18 +158,18 @@ class WvSplitKSpec(LinearSpec):
         return self.window_k if self.STAGING == "window" else None
 
     @property
-    def k_parts(self) -> int:
+    def k_sharers(self) -> int:
         """Waves that share the K of their rows, of all work-groups that do."""
         return self.K_WAVES * self.K_GROUPS
 
     @property
     def shared_step(self) -> int | None:
-        return self.step * self.k_parts if self.k_parts > 1 else None
+        return self.step * self.k_sharers if self.k_sharers > 1 else None
 
     @property
     def one_trip(self) -> bool:
         """Whether K is fixed and each wave has one whole trip at most: then there is no loop, and no code for what is left."""
-        whole = self.K is not None and self.K % self.step == 0 and self.K <= self.step * self.k_parts
+        whole = self.K is not None and self.K % self.step == 0 and self.K <= self.step * self.k_sharers
         return whole and self.STAGING != "window"
 
     @property
@@ -180,7 +180,7 @@ class WvSplitKSpec(LinearSpec):
     @property
     def exchange_bytes(self) -> int:
         """LDS in which the sums of waves that share K meet, twice, and those of a group where groups share it too."""
-        if self.k_parts == 1:
+        if self.k_sharers == 1:
             return 0
         whole = self.rows_per_group * self.N if self.K_GROUPS > 1 else 0
         return 4 * (2 * self.WvPrGrp * self.YTILE * self.N + whole)
@@ -258,7 +258,7 @@ class WvSplitKSpec(LinearSpec):
         act = 4 * (self.act_pieces * self.UNRL if self.MATRIX16 else self.act_tiles * self.pieces)
         sums = (1 if self.MATRIX16 else self.act_tiles) * self.row_tiles * self.partials * self.sums_per_tile
         used = self.weight_vgprs + act + sums
-        kept = 16 + (2 * self.row_tiles if self.MATRIX16 else 0) + (8 if self.k_parts > 1 else 0)
+        kept = 16 + (2 * self.row_tiles if self.MATRIX16 else 0) + (8 if self.k_sharers > 1 else 0)
         limit = budget - kept  # loop state, addresses of each lane, what finds the sums of other waves
         if used <= limit:
             return None
@@ -278,7 +278,7 @@ class WvSplitKSpec(LinearSpec):
                 ("WvPrGrp", "YTILE", "N"), what, f"at most {arch.static_lds} on {arch.name}", "lower WvPrGrp"
             )
         what = f"{self.N} rows of {self.K if self.STAGING == 'lds' else self.window_k} elements = {self.static_lds} bytes of LDS"
-        if self.k_parts > 1:
+        if self.k_sharers > 1:
             what += f", {self.exchange_bytes} of them for sums"
         hint = "STAGING = window" if self.STAGING == "lds" else "lower UNRL or A_CHUNK"
         return Problem(("STAGING", "K", "N"), what, f"at most {arch.static_lds} on {arch.name}", hint)
@@ -330,20 +330,15 @@ class WvSplitKSpec(LinearSpec):
         # A router starts beside the experts that it is for, and asks for their split of a CU's memory.
         return Launch((groups, 1, 1), launch.block, launch.lds_bytes, self.EARLY, LAYER_LDS)
 
-    @property
-    def k_sharers(self) -> int:
-        """Waves of a group or of a cluster's groups."""
-        return self.k_parts
-
     def slabs_of_wave(self, shape: GemmShape) -> int:
-        """The most slabs that one wave adds up: every k_parts-th trip, and of what is left every k_parts-th slab."""
+        """The most slabs that one wave adds up: every k_sharers-th trip, and of what is left every k_sharers-th slab."""
         slabs = ceil_div(shape.K, self.slab)
-        if self.k_parts == 1:
+        if self.k_sharers == 1:
             return slabs
         if self.MATRIX16:  # what is left is a trip like the others
             return min(slabs, self.wave_trips(shape) * self.UNRL)
         left = ceil_div(shape.K % self.step, self.slab)
-        return ceil_div(shape.K // self.step, self.k_parts) * self.UNRL + ceil_div(left, self.k_parts)
+        return ceil_div(shape.K // self.step, self.k_sharers) * self.UNRL + ceil_div(left, self.k_sharers)
 
     def additions(self, shape: GemmShape) -> int:
         # Of a lane; the matrix instruction adds the products of four lanes to one sum, on NVIDIA of half their pieces.
